@@ -1,0 +1,35 @@
+"""What a handler is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amur.gateway.body import RequestBody
+    from amur.gateway.endpoints import Endpoint
+    from amur.gateway.request import Request
+    from amur.iam.principal import Principal
+    from amur.objects.store import Store
+
+
+@dataclass(slots=True)
+class Context:
+    """A request that was parsed, authenticated and authorised: handlers never do that again."""
+
+    request: Request  # method, bucket, key, params, headers: see request.py
+    endpoint: Endpoint
+    principal: Principal
+    store: Store
+    body: RequestBody  # bytes, or an async stream of decoded payload; verifies completeness
+
+
+@dataclass(slots=True)
+class Response:
+    """Headers without request id, date and server: the app adds those."""
+
+    status: int = 200
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None  # needs its Content-Length in headers

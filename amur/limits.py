@@ -1,0 +1,49 @@
+"""Every limit that a user can meet, with its unit, its reason and its precedent."""
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+# --- the wire: Amazon S3's published limits unless said ---
+KEY_BYTES_MAX = 1024  # UTF-8 bytes of an object key
+USER_METADATA_BYTES_MAX = 2 * KIB  # names plus values of x-amz-meta-*
+OBJECT_TAGS_MAX = 10
+BUCKET_TAGS_MAX = 50
+TAG_KEY_CHARS_MAX = 128
+TAG_VALUE_CHARS_MAX = 256
+PUT_BYTES_MAX = 5 * GIB  # one PUT, one part, one copy
+OBJECT_BYTES_MAX = 5 * TIB
+PART_NUMBER_MAX = 10_000
+PART_BYTES_MIN = 5 * MIB  # every part but the last, checked on completion
+LIST_PAGE_MAX = 1000  # keys, versions, uploads or parts in one page; more is cut to this
+LIST_BUCKETS_PAGE_MAX = 10_000
+DELETE_KEYS_MAX = 1000  # keys of one DeleteObjects
+BUCKET_NAME_BYTES_MAX = 63
+CORS_RULES_MAX = 100
+PRESIGN_SECONDS_DEFAULT = 7 * 86_400  # what Amazon allows
+PRESIGN_SECONDS_MAX = 90 * 86_400  # what Tigris allows
+CLOCK_SKEW_SECONDS_MAX = 15 * 60  # signed date against ours
+
+# --- the wire: our guards (anchors B4: S6 to S9) ---
+HEADER_BYTES_MAX = 16 * KIB  # all names and values together
+HEADERS_MAX = 100
+URL_BYTES_MAX = 8 * KIB
+XML_BYTES_MAX = 2 * MIB  # 10,000 parts with checksums in CompleteMultipartUpload are about 1.8 MiB
+XML_DEPTH_MAX = 32
+XML_ELEMENTS_MAX = 60_000  # 10,000 parts of five elements, with room
+FORM_FIELD_BYTES_MAX = 20 * KIB
+FORM_FIELDS_MAX = 100
+AWS_CHUNK_BYTES_MAX = 16 * MIB  # one chunk of an aws-chunked body
+BODY_STALL_SECONDS = 20  # a body slower than BODY_RATE_MIN over this long is RequestTimeout
+BODY_RATE_MIN = 1 * KIB  # bytes a second
+
+# --- how bytes are stored ---
+INLINE_BYTES_MAX = 4 * KIB  # up to here the body lives in the object's own record
+PACK_BYTES_MAX = 1 * MIB  # up to here it is appended to a pack
+CHUNK_BYTES = 1 * MIB  # one checksum for each
+FILE_BYTES_MAX = 256 * MIB  # payload of one block file; a pack is sealed at this size
+GRACE_SECONDS = 3600  # deleted bytes live on this long, for readers that began before
+UPLOAD_EXPIRY_SECONDS = 7 * 86_400  # an abandoned multipart upload is aborted after this
+DISK_RESERVE_FRACTION = 0.05  # writes stop when less than this, or DISK_RESERVE_BYTES, is free
+DISK_RESERVE_BYTES = 1 * GIB

@@ -1,0 +1,118 @@
+"""The key layout: every table of the metadata, so that byte order is list order.
+
+First byte: the table. Bucket ids are 8 bytes, file, upload and manifest ids 16, versions 8
+(inverted where newest comes first), part numbers 2, offsets 8: fixed widths need no separator.
+An object key that something follows is escaped (NUL becomes NUL 0xff) and ended by NUL NUL,
+which keeps the order of the raw bytes.
+
+    B name                           bucket record
+    O bucket key                     newest version of a key, when it is an object
+    D bucket key                     newest version of a key, when it is a delete marker
+    V bucket esc(key) ~version       older versions and markers
+    U bucket esc(key) upload         multipart upload in progress
+    P upload number                  part of an upload in progress
+    M manifest offset                part of a completed object, by its first byte's offset
+    R file offset owner-key          reference: the record at owner-key uses these bytes;
+                                     a manifest is referenced as (manifest id, 0)
+    G ~version n                     garbage: what lost its reference in that commit
+    L version n                      replication log
+    S name                           singletons: store identity, job states, format
+
+Exactly one of O and D exists for a key that has any version; both are named in the expectations
+of a commit that changes which version is newest.
+"""
+
+from __future__ import annotations
+
+from amur.meta.stamping import inverted_bytes, version_bytes
+
+BUCKETS = b"B"
+OBJECTS = b"O"
+MARKERS = b"D"
+VERSIONS = b"V"
+UPLOADS = b"U"
+PARTS = b"P"
+MANIFESTS = b"M"
+REFERENCES = b"R"
+GARBAGE = b"G"
+LOG = b"L"
+SINGLETONS = b"S"
+
+BUCKET_ID_BYTES = 8
+ID_BYTES = 16
+OBJECT_PREFIX_BYTES = 1 + BUCKET_ID_BYTES
+_END = b"\x00\x00"
+
+
+def escaped(key: bytes) -> bytes:
+    """The key with its terminator, in the same order as the raw key."""
+    return key.replace(b"\x00", b"\x00\xff") + _END
+
+
+def unescaped(data: bytes) -> tuple[bytes, bytes]:
+    """Split what `escaped` began: the raw key and what follows the terminator."""
+    at = data.index(0)
+    while data[at + 1] == 0xFF:
+        at = data.index(0, at + 2)
+    return data[:at].replace(b"\x00\xff", b"\x00"), data[at + 2 :]
+
+
+def bucket_key(name: str) -> bytes:
+    return BUCKETS + name.encode()
+
+
+def object_key(bucket_id: bytes, key: bytes) -> bytes:
+    return OBJECTS + bucket_id + key
+
+
+def marker_key(bucket_id: bytes, key: bytes) -> bytes:
+    return MARKERS + bucket_id + key
+
+
+def versions_prefix(bucket_id: bytes, key: bytes) -> bytes:
+    return VERSIONS + bucket_id + escaped(key)
+
+
+def version_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
+    return versions_prefix(bucket_id, key) + inverted_bytes(version)
+
+
+def upload_key(bucket_id: bytes, key: bytes, upload_id: bytes) -> bytes:
+    return UPLOADS + bucket_id + escaped(key) + upload_id
+
+
+def part_key(upload_id: bytes, number: int) -> bytes:
+    return PARTS + upload_id + number.to_bytes(2, "big")
+
+
+def manifest_key(manifest_id: bytes, offset: int) -> bytes:
+    return MANIFESTS + manifest_id + offset.to_bytes(8, "big")
+
+
+def reference_prefix(file_id: bytes, offset: int) -> bytes:
+    return REFERENCES + file_id + offset.to_bytes(8, "big")
+
+
+def reference_key(file_id: bytes, offset: int, owner: bytes) -> bytes:
+    return reference_prefix(file_id, offset) + owner
+
+
+def split_reference(key: bytes) -> tuple[bytes, int, bytes]:
+    """File (or manifest) id, offset and owner key of a reference."""
+    return key[1:17], int.from_bytes(key[17:25], "big"), key[25:]
+
+
+def garbage_key(sequence: int) -> bytes:
+    """To be stamped at `GARBAGE_STAMP`; `sequence` tells apart entries of one commit."""
+    return GARBAGE + bytes(8) + sequence.to_bytes(2, "big")
+
+
+GARBAGE_STAMP = 1
+
+
+def log_key(version: int, sequence: int) -> bytes:
+    return LOG + version_bytes(version) + sequence.to_bytes(2, "big")
+
+
+def singleton_key(name: str) -> bytes:
+    return SINGLETONS + name.encode()

@@ -1,0 +1,67 @@
+"""What every operation of the store shares: its engine, data, clock, and the retry loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from amur.clock import Clock
+from amur.data.store import DataStore
+from amur.meta import keys
+from amur.meta.engine import Conflict, Engine, EngineDamaged, EngineFull, Entry
+from amur.meta.records import BucketRecord, RecordDamaged, decode
+from amur.objects.errors import NoSuchBucket, Overloaded, StorageDamaged, StorageFull
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 60
+"""Tries of one operation against conflicting commits before the client is told to slow down."""
+
+_BACKOFF_FREE_ATTEMPTS = 3
+_BACKOFF_STEP_S = 0.002
+_BACKOFF_MAX_S = 0.1
+
+
+class Core:
+    """One region's engine, data store and clock, and how operations use them."""
+
+    def __init__(self, engine: Engine, data: DataStore, clock: Clock, region: str) -> None:
+        self.engine = engine
+        self.data = data
+        self.clock = clock
+        self.region = region
+        self._buckets: dict[str, tuple[int, BucketRecord]] = {}
+
+    async def transact(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run read-decide-commit until its commit meets no conflict."""
+        for tries in range(ATTEMPTS_MAX):
+            try:
+                return await attempt()
+            except Conflict:
+                if tries >= _BACKOFF_FREE_ATTEMPTS:
+                    ceiling = min(_BACKOFF_MAX_S, _BACKOFF_STEP_S * tries)
+                    await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311 - jitter
+            except EngineFull as error:
+                raise StorageFull("The metadata has no room left") from error
+            except (EngineDamaged, RecordDamaged) as error:
+                raise StorageDamaged(str(error)) from error
+        raise Overloaded("Too many writers of the same key")
+
+    async def bucket(self, name: str) -> tuple[BucketRecord, tuple[bytes, int]]:
+        """The bucket's record, to be read only, and the expectation that it has not changed."""
+        key = keys.bucket_key(name)
+        entry = await self.engine.get(key)
+        record = self.bucket_of(name, entry)
+        return record, (key, entry.version if entry else 0)
+
+    def bucket_of(self, name: str, entry: Entry | None) -> BucketRecord:
+        """Decode a bucket's entry, once for each of its versions."""
+        if entry is None:
+            self._buckets.pop(name, None)
+            raise NoSuchBucket(BucketName=name)
+        cached = self._buckets.get(name)
+        if cached is None or cached[0] != entry.version:
+            cached = self._buckets[name] = (entry.version, decode(entry.value, BucketRecord))
+        return cached[1]

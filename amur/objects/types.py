@@ -1,0 +1,101 @@
+"""The values that go in and out of the store. Keys are `str`; bytes of UTF-8 below."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from amur.meta.records import (
+    BucketRecord,
+    Checksum,
+    CorsRule,
+    ObjectRecord,
+    PartRecord,
+    UploadRecord,
+)
+
+__all__ = [
+    "Attributes", "Body", "BucketRecord", "Checksum", "Conditions", "CorsRule", "DeleteResult",
+    "Digests", "ListEntry", "ListPage", "ObjectRecord", "PartRecord", "Reading", "UploadRecord",
+]  # fmt: skip
+
+Body = bytes | AsyncIterator[bytes]
+
+
+@dataclass(slots=True)
+class Attributes:
+    """What a writer says of an object besides its bytes."""
+
+    content_type: str = "binary/octet-stream"
+    headers: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    acl: str = ""
+    owner: str = ""
+    storage_class: str = ""  # "" takes the bucket's
+    regions: str = ""
+
+
+@dataclass(slots=True)
+class Conditions:
+    """Conditional headers, parsed: ETags without quotes, `*` as itself, times in epoch seconds.
+
+    All given must hold. On a read a failing if_none_match or if_modified_since is NotModified,
+    everything else that fails is PreconditionFailed. `if_match=""` (an empty ETag) holds only
+    when the object does not exist (Tigris' older spelling of create-if-absent).
+    """
+
+    if_match: list[str] | None = None
+    if_none_match: list[str] | None = None
+    if_modified_since: int | None = None
+    if_unmodified_since: int | None = None
+    if_match_size: int | None = None
+    if_match_modified: int | None = None
+
+
+class Digests(NamedTuple):
+    """What was computed of a body: raw digest bytes by name, MD5 always."""
+
+    size: int
+    md5: bytes
+    others: dict[str, bytes]  # by S3 name: CRC32 CRC32C CRC64NVME SHA1 SHA256
+
+
+Verify = Callable[[Digests], list[Checksum]]
+"""Called once the whole body was hashed, before anything is committed: raises BadDigest (and its
+kin) when a promise is broken, and answers the checksums to store with the object."""
+
+
+class Reading(NamedTuple):
+    """An object opened for reading: its record, and its bytes (whole or by range)."""
+
+    record: ObjectRecord
+    start: int
+    end: int  # exclusive
+    body: bytes | None  # when it is at hand whole
+    stream: AsyncIterator[bytes] | None  # else; verified pieces of at most CHUNK_BYTES
+
+
+class ListEntry(NamedTuple):
+    """One line of a listing: a version of a key, or a common prefix (record is None)."""
+
+    key: str
+    record: ObjectRecord | None
+    is_latest: bool = True
+
+
+class ListPage(NamedTuple):
+    """`next_key` (and `next_version`) mark where to go on when truncated."""
+
+    entries: list[ListEntry]
+    truncated: bool
+    next_key: str = ""
+    next_version: str = ""
+
+
+class DeleteResult(NamedTuple):
+    """What a delete did, for the response headers."""
+
+    version_id: str = ""  # "" in a bucket that never had versions
+    is_marker: bool = False  # a marker was created or removed
