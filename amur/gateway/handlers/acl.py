@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from amur.gateway.context import Context, Response
+
+
+async def get_object_acl(ctx: Context) -> Response:
+    raise NotImplementedError
+
+
+async def put_object_acl(ctx: Context) -> Response:
+    raise NotImplementedError
