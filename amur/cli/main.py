@@ -1,0 +1,130 @@
+"""The `amur` command. Each error is one line on stderr and a non-zero exit.
+
+Subcommands import what they need when they run, so that `amur --help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="amur",
+    help="An S3-compatible object store that anyone can run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Directory = Annotated[Path, typer.Argument(help="The data directory.")]
+_DATA = Path("amur-data")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def refuse(message: str) -> typer.Exit:
+    """Say one line; raise the answer."""
+    typer.echo(f"amur: {message}", err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def serve(
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The data directory [amur-data].")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen [127.0.0.1:9000].")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of this region [local].")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Gateway processes [one per core].")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings in TOML (docs/operations.md).")
+    ] = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="D", help="Serve BUCKET.D too; may be given several times."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")] = None,
+) -> None:
+    """Serve S3 from a data directory."""
+    from amur import config as settings
+    from amur.serve import start
+    from amur.serve.layout import Refusal
+
+    try:
+        chosen = settings.load(
+            config, data=data, listen=listen, region=region, workers=workers, domains=domain,
+            tls_cert=tls_cert, tls_key=tls_key,
+        )  # fmt: skip
+        code = start.serve(chosen)
+    except (settings.ConfigError, Refusal) as error:
+        raise refuse(str(error)) from None
+    raise typer.Exit(code)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"amur {installed('amur')}")
+
+
+@app.command()
+def info(data: Directory = _DATA) -> None:
+    """What is stored: buckets, objects, versions, bytes, files."""
+    from amur.cli import inspect
+
+    inspect.info(data)
+
+
+@app.command()
+def fsck(
+    data: Directory = _DATA,
+    repair: Annotated[bool, typer.Option("--repair", help="Put right what is safe.")] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="With --repair: drop what can't be read.")
+    ] = False,
+) -> None:
+    """Check that records, references and bytes agree. Stop the server first to repair."""
+    from amur.cli import inspect
+
+    inspect.fsck(data, repair=repair, accept_loss=accept_loss)
+
+
+@app.command()
+def scrub(data: Directory = _DATA) -> None:
+    """Read every stored byte and verify its checksum."""
+    from amur.cli import inspect
+
+    inspect.scrub(data)
+
+
+@app.command()
+def backup(destination: Path, data: Annotated[Path, typer.Option()] = _DATA) -> None:
+    """Copy metadata (one moment of it) and data to a new directory, while serving."""
+    from amur.cli import copies
+
+    copies.backup(data, destination)
+
+
+@app.command()
+def restore(source: Path, data: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Make a new data directory from a backup."""
+    from amur.cli import copies
+
+    copies.restore(source, data)

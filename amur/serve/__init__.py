@@ -1,0 +1,1 @@
+"""`amur serve`: the parent that checks and supervises, the gateway workers, the jobs process."""

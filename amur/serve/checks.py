@@ -1,0 +1,83 @@
+"""What a person can get wrong, found before anything starts. All raise Refusal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import ssl
+import time
+from pathlib import Path
+
+from amur.config import Settings
+from amur.limits import DISK_RESERVE_BYTES, DISK_RESERVE_FRACTION, MIB
+from amur.serve.layout import Layout, Refusal
+
+_EPOCH_2024 = 1_704_067_200
+_DISK_BYTES_MIN = 64 * MIB  # below this not even the metadata can be opened for writing
+_OPEN_FILES_WANTED = 65_536
+
+
+def clock() -> None:
+    if time.time() < _EPOCH_2024:
+        now = time.strftime("%Y-%m-%d", time.gmtime())
+        raise Refusal(
+            f"the clock says {now}: set it (timedatectl set-ntp true), signatures need it"
+        )
+
+
+def port(settings: Settings) -> None:
+    """Nobody listens there, and we may. (The workers share the port, so they would not notice.)"""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except socket.gaierror:
+        raise Refusal(f"can't listen on {where}: no such address") from None
+    except OSError as error:
+        advice = {
+            errno.EADDRINUSE: "the port is taken; stop what uses it or choose another: --listen",
+            errno.EACCES: "ports below 1024 need root; choose another: --listen",
+            errno.EADDRNOTAVAIL: "not an address of this machine; choose another: --listen",
+        }.get(error.errno or 0, error.strerror)
+        raise Refusal(f"can't listen on {where}: {advice}") from None
+
+
+def disk(layout: Layout, *, is_new: bool) -> str:
+    """A warning when only reads and deletes will work; "" when there is room."""
+    usage = os.statvfs(layout.root)
+    free, total = usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
+    reserve = min(DISK_RESERVE_BYTES, int(total * DISK_RESERVE_FRACTION))
+    said = f"the disk of {layout.root} is nearly full ({free // MIB} MiB free)"
+    if free < _DISK_BYTES_MIN or (is_new and free < reserve):
+        raise Refusal(f"{said}; make room or name another data directory")
+    return f"{said}: writes are refused until there is room" if free < reserve else ""
+
+
+def tls(cert: Path | None, key: Path | None) -> None:
+    if cert is None or key is None:
+        return
+    for path in (cert, key):
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise Refusal(f"can't read the TLS file {path}: {error.strerror}") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise Refusal(f"{cert} and {key} are no TLS certificate and key: {error.reason}") from None
+
+
+def open_files() -> None:
+    """Take as many file descriptors as we may have: each connection needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(_OPEN_FILES_WANTED, hard) if hard != resource.RLIM_INFINITY else _OPEN_FILES_WANTED
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

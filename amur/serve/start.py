@@ -1,0 +1,103 @@
+"""From settings to a running server: check, lay out, fork, say where it is."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+import time
+from functools import partial
+
+from amur.config import Settings
+from amur.serve import checks
+from amur.serve.layout import Layout, RootKey
+from amur.serve.supervisor import Process, Supervisor
+
+_LISTEN_WAIT_SECONDS = 20.0
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT. The exit code; raises Refusal before anything is started."""
+    layout = Layout(settings.data.absolute())
+    checks.clock()
+    checks.tls(settings.tls_cert, settings.tls_key)
+    checks.port(settings)
+    is_new = not layout.identity.exists()
+    layout.create()
+    lock = layout.lock()
+    warning = checks.disk(layout, is_new=is_new)
+    layout.claim(settings.region)
+    key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
+    checks.open_files()
+    for old in layout.metrics.iterdir():
+        old.unlink()
+    if warning:
+        _say(f"amur: {warning}")
+    try:
+        return _run(settings, layout, key)
+    finally:
+        os.close(lock)
+
+
+def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
+    # Imported once, before the fork: the children share the code and start at once.
+    from amur.serve import jobs, worker
+
+    processes = [
+        Process(f"worker {i}", partial(worker.main, settings, layout, key, f"worker-{i}"))
+        for i in range(settings.workers)
+    ]
+    processes.append(Process("jobs", partial(jobs.main, settings, layout)))
+    gc.freeze()
+    supervisor = Supervisor(processes, _say)
+    supervisor.start()
+    if _wait_until_listening(settings, supervisor):
+        _banner(settings, layout, key)
+    return supervisor.run()
+
+
+def _wait_until_listening(settings: Settings, supervisor: Supervisor) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    deadline = time.monotonic() + _LISTEN_WAIT_SECONDS
+    while supervisor.alive() and time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, settings.port), timeout=1).close()
+        except OSError:
+            time.sleep(0.005)
+        else:
+            return True
+    return False
+
+
+def _banner(settings: Settings, layout: Layout, key: RootKey) -> None:
+    """Where it is, and three lines to paste.
+
+    The secret is shown on a terminal and when it was just made; else only where it is kept, so
+    that the logs of a service manager do not collect it.
+    """
+    where = f"kept in {key.path}" if key.path else "taken from the settings"
+    if sys.stdout.isatty() or key.is_new:
+        said, pasted = f"{key.secret}  ({where})", key.secret
+    elif key.path is None:
+        said, pasted = f"({where})", '"$AMUR_ROOT_SECRET_ACCESS_KEY"'
+    else:
+        pattern = r's/.*"secret_access_key": "\(.*\)".*/\1/p'
+        said, pasted = f"({where})", f"\"$(sed -n '{pattern}' '{key.path}')\""
+    sys.stdout.write(
+        f"amur serves {layout.root} as region {settings.region}\n"
+        f"  endpoint           {settings.endpoint}\n"
+        f"  access key id      {key.id}\n"
+        f"  secret access key  {said}\n"
+        "to use it, paste:\n"
+        f"  export AWS_ENDPOINT_URL={settings.endpoint} AWS_DEFAULT_REGION=auto"
+        f" AWS_ACCESS_KEY_ID={key.id} AWS_SECRET_ACCESS_KEY={pasted}\n"
+        "  aws s3 mb s3://first\n"
+        "  aws s3 cp README.md s3://first/\n"
+    )
+    sys.stdout.flush()
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,92 @@
+"""One gateway worker: opens metadata and data by itself, serves until SIGTERM, closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from pathlib import Path
+
+import uvloop
+from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from amur.config import Settings
+from amur.gateway.accesslog import AccessLog
+from amur.gateway.observe import Observer
+from amur.serve.layout import Layout, RootKey
+from amur.serve.wiring import Opened, open_store, rsgi_app
+
+HEADER_READ_MS = 10_000  # a slow header, and an idle kept-alive connection, end after this
+HEADER_BUFFER_BYTES = 32 * 1024  # the least that leaves limits.HEADER_BYTES_MAX to the gateway
+BACKLOG = 1024  # connections that wait to be accepted
+BACKPRESSURE = 4096  # connections of one worker being served; the rest wait in the backlog
+
+
+def main(settings: Settings, layout: Layout, key: RootKey, slot: str) -> int:
+    """Exit code 0 after a drain."""
+    logging.getLogger("_granian").disabled = True
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, layout, key, slot))
+    return 0
+
+
+async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) -> None:
+    loop = asyncio.get_running_loop()
+    opened = open_store(layout, settings.region)
+    observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
+    app = rsgi_app(settings, key, opened, observer)
+    server = _server(app, settings)
+    for which in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(which, server.stop)
+    observer.start(loop)
+    gc.collect()
+    gc.freeze()  # what exists now lives as long as the process: never scan it again
+    try:
+        await server.serve()
+    finally:
+        await _close(opened, observer)
+
+
+async def _close(opened: Opened, observer: Observer) -> None:
+    observer.stop()
+    await opened.close()
+
+
+def _access_log(settings: Settings, layout: Layout) -> AccessLog | None:
+    if settings.access_log == "off":
+        return None
+    return AccessLog(layout.access_log if settings.access_log == "file" else None)
+
+
+def _server(app: object, settings: Settings) -> Server:
+    """HTTP/1.1 only: no S3 client speaks HTTP/2, and it costs 2 us a request to be ready for it.
+
+    One runtime thread (two cost 5 to 10 % more CPU for the same rate); asyncio's own tasks
+    (granian's are 15 % cheaper for an empty app, but can't be cancelled, which timeouts need).
+    """
+    return Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_READ_MS, max_buffer_size=HEADER_BUFFER_BYTES
+        ),
+        task_impl=TaskImpl.asyncio,
+        runtime_threads=1,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=BACKPRESSURE,
+        log_enabled=False,
+        ssl_cert=_path(settings.tls_cert),
+        ssl_key=_path(settings.tls_key),
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
+
+
+def _path(path: Path | None) -> Path | None:
+    return path.resolve() if path else None
