@@ -66,11 +66,30 @@ class Writer(ABC):
         """Remove what was written. Idempotent; harmless after `finish` only if never referenced."""
 
 
+class PackWriter(ABC):
+    """Writes many small bodies side by side, in order, into new packs. For the compactor."""
+
+    @abstractmethod
+    async def add(self, body: bytes) -> None:
+        """Take a body of 1 to PACK_BYTES_MAX bytes; a few CHUNK_BYTES are held in memory."""
+
+    @abstractmethod
+    async def finish(self) -> list[Extent]:
+        """One extent for each body, in order; durable on return."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """As `Writer.abort`."""
+
+
 class DataStore(ABC):
     """Bytes under extents. All methods raise DataError kinds only."""
 
     @abstractmethod
     def writer(self) -> Writer: ...
+
+    @abstractmethod
+    def pack_writer(self) -> PackWriter: ...
 
     @abstractmethod
     async def append(self, body: bytes) -> Extent:

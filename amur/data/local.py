@@ -1,0 +1,208 @@
+"""The data store over local files: packs with group commit, block files, verified reads.
+
+Bytes are read straight into the object that is handed out: the checksum by a read of its own, the
+payload by another, so that nothing is copied. Small reads that the page cache can answer are done
+in the event loop, all others in a thread, with one chunk of read-ahead while the caller sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from amur import limits
+from amur.data.blocks import BlockWriter, FilePackWriter
+from amur.data.disk import Disk, RealDisk
+from amur.data.files import Files
+from amur.data.framing import CHECKSUM_BYTES, Frame, frames, frames_of, position, verify
+from amur.data.jobs import Jobs
+from amur.data.packs import PackAppender
+from amur.data.store import (
+    DataDamaged,
+    DataError,
+    DataFailed,
+    DataStore,
+    FileInfo,
+    PackWriter,
+    Writer,
+)
+from amur.meta.records import Extent
+
+INLINE_READ_BYTES = 64 * limits.KIB
+"""Frames up to this size are read in the event loop if the page cache has them: about 7 us."""
+
+
+class LocalDataStore(DataStore):
+    """A directory of packs and block files, which several processes may use at once.
+
+    A store belongs to the event loop that first uses it. Sizes are arguments for tests only: what
+    was written with one `chunk_bytes` is read with the same. With `threaded=False` all work is
+    done in the event loop, for simulations.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        disk: Disk | None = None,
+        chunk_bytes: int = limits.CHUNK_BYTES,
+        pack_bytes_max: int = limits.PACK_BYTES_MAX,
+        file_bytes_max: int = limits.FILE_BYTES_MAX,
+        threaded: bool = True,
+    ) -> None:
+        assert 0 < pack_bytes_max <= chunk_bytes <= file_bytes_max
+        try:
+            self._files = Files(disk or RealDisk(), os.path.abspath(path))
+        except OSError as error:
+            raise DataFailed(str(error)) from error
+        self._chunk_bytes = chunk_bytes
+        self._pack_bytes_max = pack_bytes_max
+        self._file_bytes_max = file_bytes_max
+        self._jobs = Jobs(threaded=threaded)
+        self._packs = PackAppender(self._files, file_bytes_max, threaded=threaded)
+        self._closed = False
+
+    # --- writing ---
+    def writer(self) -> Writer:
+        assert not self._closed
+        return BlockWriter(
+            self._files,
+            self._jobs,
+            self._packs,
+            pack_bytes_max=self._pack_bytes_max,
+            chunk_bytes=self._chunk_bytes,
+            file_bytes_max=self._file_bytes_max,
+        )
+
+    def pack_writer(self) -> PackWriter:
+        assert not self._closed
+        return FilePackWriter(
+            self._files,
+            self._jobs,
+            chunk_bytes=self._chunk_bytes,
+            file_bytes_max=self._file_bytes_max,
+        )
+
+    async def append(self, body: bytes) -> Extent:
+        assert not self._closed
+        assert 0 < len(body) <= self._pack_bytes_max
+        self._files.admit(len(body))
+        return await self._packs.append(body)
+
+    # --- reading ---
+    async def read(self, extents: Sequence[Extent], start: int, end: int) -> AsyncIterator[bytes]:
+        todo = frames_of(extents, start, end, self._chunk_bytes)
+        overlapping = self._jobs.take_overlap()
+        current = coming = self._start(todo)
+        try:
+            while current is not None:
+                if overlapping:
+                    coming = self._start(todo)
+                piece = current if isinstance(current, bytes) else await current
+                yield piece
+                del piece
+                current = coming if overlapping else self._start(todo)
+        finally:
+            if overlapping:
+                self._jobs.give_overlap()
+            for reading in (current, coming):
+                if isinstance(reading, asyncio.Future) and not reading.cancel():
+                    reading.exception()  # nobody else will ask for it
+
+    def _start(self, todo: Iterator[tuple[bytes, Frame]]) -> bytes | asyncio.Future[bytes] | None:
+        """Read the next frame, or begin to; None at the end."""
+        item = next(todo, None)
+        if item is None:
+            return None
+        file_id, frame = item
+        if frame.length <= INLINE_READ_BYTES:
+            piece = self._read_cached(file_id, frame)
+            if piece is not None:
+                return piece
+        return self._jobs.run(self._read_frame, file_id, frame)
+
+    async def read_small(self, extent: Extent) -> bytes:
+        length = extent.length
+        if length > self._chunk_bytes:
+            return b"".join([piece async for piece in self.read((extent,), 0, length)])
+        frame = Frame(extent.offset, length, 0, length)
+        if length <= INLINE_READ_BYTES:
+            data = self._read_cached(extent.file, frame)
+            if data is not None:
+                return data
+        return await self._jobs.run(self._read_frame, extent.file, frame)
+
+    def _read_cached(self, file_id: bytes, frame: Frame) -> bytes | None:
+        """The wanted bytes of a frame if that needs no waiting for the device."""
+        file = self._files.open(file_id)
+        try:
+            data = file.pread_cached(CHECKSUM_BYTES + frame.length, frame.offset)
+        except OSError as error:
+            raise _unreadable(file_id, error) from error
+        if data is None:
+            return None
+        view = memoryview(data)
+        verify(file_id, frame, view[:CHECKSUM_BYTES], view[CHECKSUM_BYTES:])
+        return bytes(view[CHECKSUM_BYTES + frame.start : CHECKSUM_BYTES + frame.end])
+
+    def _read_frame(self, file_id: bytes, frame: Frame) -> bytes:
+        file = self._files.open(file_id)
+        try:
+            stored = file.pread(CHECKSUM_BYTES, frame.offset)
+            payload = file.pread(frame.length, frame.offset + CHECKSUM_BYTES)
+        except OSError as error:
+            raise _unreadable(file_id, error) from error
+        verify(file_id, frame, stored, payload)
+        return payload[frame.start : frame.end]
+
+    async def check(self, extent: Extent) -> None:
+        forget = self._jobs.run(self._forget, extent)
+        await forget
+        for frame in frames(extent, 0, extent.length, self._chunk_bytes):
+            await self._jobs.run(self._read_frame, extent.file, frame)
+
+    def _forget(self, extent: Extent) -> None:
+        """Make the next read see the device: a page read before it rotted says nothing."""
+        length = position(extent, extent.length, self._chunk_bytes) - extent.offset
+        try:
+            self._files.open(extent.file).forget(length, extent.offset)
+        except OSError as error:
+            raise _unreadable(extent.file, error) from error
+
+    # --- files ---
+    def files(self) -> Iterator[FileInfo]:
+        try:
+            yield from self._files.infos()
+        except OSError as error:
+            raise DataError(str(error)) from error
+
+    async def unlink(self, file_id: bytes) -> None:
+        await self._jobs.run(self._unlink, file_id)
+
+    def _unlink(self, file_id: bytes) -> None:
+        try:
+            self._files.unlink(file_id)
+        except OSError as error:
+            raise DataError(str(error)) from error
+
+    def free_bytes(self) -> int:
+        return self._files.free_bytes()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._packs.close()
+        self._jobs.close()
+        try:
+            self._files.close()
+        except OSError as error:
+            raise DataError(str(error)) from error
+
+
+def _unreadable(file_id: bytes, error: OSError) -> DataError:
+    if error.errno == errno.ENOMEM:
+        return DataError(str(error))
+    return DataDamaged(f"file {file_id.hex()}: {error}")
