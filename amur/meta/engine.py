@@ -89,6 +89,13 @@ class EngineFailed(EngineError):
     """The engine can't be trusted any more (failed fsync, lost connection): stop and recover."""
 
 
+class EngineRefused(EngineError):
+    """The engine's files can't be used: not ours, newer than we read, or no permission.
+
+    The message is one line for a person, and says what to do.
+    """
+
+
 class Watch(ABC):
     """Wakes a reader when something was committed under a prefix."""
 

@@ -15,6 +15,7 @@ which keeps the order of the raw bytes.
     R file offset owner-key          reference: the record at owner-key uses these bytes;
                                      a manifest is referenced as (manifest id, 0)
     G ~version n                     garbage: what lost its reference in that commit
+    X ~version n                     doomed: nothing referred to it any more at that commit
     L version n                      replication log
     S name                           singletons: store identity, job states, format
 
@@ -35,6 +36,7 @@ PARTS = b"P"
 MANIFESTS = b"M"
 REFERENCES = b"R"
 GARBAGE = b"G"
+DOOMED = b"X"
 LOG = b"L"
 SINGLETONS = b"S"
 
@@ -105,6 +107,11 @@ def split_reference(key: bytes) -> tuple[bytes, int, bytes]:
 def garbage_key(sequence: int) -> bytes:
     """To be stamped at `GARBAGE_STAMP`; `sequence` tells apart entries of one commit."""
     return GARBAGE + bytes(8) + sequence.to_bytes(2, "big")
+
+
+def doomed_key(sequence: int) -> bytes:
+    """As `garbage_key`."""
+    return DOOMED + bytes(8) + sequence.to_bytes(2, "big")
 
 
 GARBAGE_STAMP = 1

@@ -127,11 +127,15 @@ class PartRecord(msgspec.Struct, array_like=True):
 
 
 class GarbageRecord(msgspec.Struct, array_like=True):
-    """Bytes that lost a reference; freed after the grace period if none is left."""
+    """Bytes that lost a reference; freed after the grace period if none is left.
+
+    An extent of length 0 means its whole file, whatever lies in it.
+    """
 
     version: int = 0
     extents: list[Extent] = []
     manifest: bytes = b""
+    is_sealed: bool = False  # of doomed files: nobody appended to them any more at `version`
 
 
 R = TypeVar("R", ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
