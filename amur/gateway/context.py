@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from amur.gateway.body import RequestBody
     from amur.gateway.endpoints import Endpoint
     from amur.gateway.request import Request
+    from amur.iam.keys import KeyRing
     from amur.iam.principal import Principal
-    from amur.objects.store import Store
+    from amur.objects.store import Permit, Store
 
 
 @dataclass(slots=True)
@@ -23,6 +24,10 @@ class Context:
     principal: Principal
     store: Store
     body: RequestBody  # bytes, or an async stream of decoded payload; verifies completeness
+    keys: KeyRing  # for the policy of a form, which carries its signature among its fields
+    now_s: int = 0  # wall clock when the request arrived, epoch seconds
+    permit: Permit | None = None  # for the store's reads; None when the bucket's right is enough
+    owns_bucket: bool = False  # the bucket's owner (or root): may delete versions, set any ACL
 
 
 @dataclass(slots=True)
