@@ -28,13 +28,13 @@ class ConfigError(Exception):
 
 
 class AccessKey(BaseModel):
-    """One more access key. `owner` owns the buckets that it creates."""
+    """One more access key. `owner` owns what it creates; keys may share one; by default its id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(min_length=1, max_length=128)
     secret: str = Field(min_length=8, max_length=256, repr=False)
-    owner: str = Field(default="root", min_length=1, max_length=128)
+    owner: str = Field(default="", max_length=128)
 
 
 class Settings(BaseSettings):
