@@ -81,7 +81,7 @@ class LmdbEngine(Engine):
     def get_now(self, key: bytes) -> Entry | None:
         """`get` without a coroutine around it."""
         try:
-            txn = self._begin(self._keys, buffers=True)
+            txn = self._begin(self._keys)
             try:
                 return self._read(txn, key)
             finally:
@@ -95,7 +95,7 @@ class LmdbEngine(Engine):
     def get_many_now(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """`get_many` without a coroutine around it."""
         try:
-            txn = self._begin(self._keys, buffers=True)
+            txn = self._begin(self._keys)
             try:
                 return [self._read(txn, key) for key in keys]
             finally:
@@ -103,7 +103,7 @@ class LmdbEngine(Engine):
         except lmdb.Error as error:
             raise self._failed(error) from error
 
-    def _read(self, txn: lmdb.Transaction[memoryview], key: bytes) -> Entry | None:
+    def _read(self, txn: lmdb.Transaction[bytes], key: bytes) -> Entry | None:
         if len(key) <= CHUNK:
             stored = txn.get(key)
             if stored is not None and crc64nvme(stored, crc64nvme(key)) != RESIDUE:
@@ -113,7 +113,7 @@ class LmdbEngine(Engine):
         if stored is None:
             self._space.prove_absent(txn, key)
             return None
-        return _new(Entry, (key, bytes(stored[8:-8]), version_of(stored)[0]))
+        return _new(Entry, (key, stored[8:-8], version_of(stored)[0]))
 
     async def walk(
         self, start: bytes, end: bytes, visit: Visitor, *, reverse: bool = False

@@ -23,7 +23,7 @@ from amur.meta.engine import (
     EngineFull,
     EngineRefused,
 )
-from amur.meta.lmdb_keyspace import Keyspace
+from amur.meta.lmdb_keyspace import Keyspace, Txn
 from amur.meta.sealing import check, sealed, unsealed
 
 FORMAT = 1
@@ -102,7 +102,7 @@ def _refused(path: str, error: Exception) -> EngineError:
     return EngineRefused(f"{path}: metadata can't be opened: {error}")
 
 
-def _identify(path: str, env: lmdb.Environment, txn: lmdb.Transaction[memoryview]) -> None:
+def _identify(path: str, env: lmdb.Environment, txn: Txn) -> None:
     """Make the two records of a new environment; refuse one that isn't ours or is newer."""
     stored = txn.get(_FORMAT_KEY)
     if stored is None:
@@ -121,7 +121,7 @@ def _identify(path: str, env: lmdb.Environment, txn: lmdb.Transaction[memoryview
         )
 
 
-def read_state(txn: lmdb.Transaction[memoryview], main: lmdb._Database) -> State:
+def read_state(txn: Txn, main: lmdb._Database) -> State:
     """The state that the last commit left, proven to be that of the last transaction."""
     stored = txn.get(_STATE_KEY, None, main)
     if stored is None:
@@ -134,9 +134,7 @@ def read_state(txn: lmdb.Transaction[memoryview], main: lmdb._Database) -> State
     return state
 
 
-def write_state(
-    txn: lmdb.Transaction[memoryview], main: lmdb._Database, version: int, next_node: int
-) -> None:
+def write_state(txn: Txn, main: lmdb._Database, version: int, next_node: int) -> None:
     packed = _STATE.pack(version, next_node, txn.id())
     txn.put(_STATE_KEY, sealed(_STATE_KEY, version, packed), db=main)
 

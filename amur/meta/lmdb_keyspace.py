@@ -21,6 +21,7 @@ bit in a key, or in a separator above it, shows there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import lmdb
 from awscrt.checksums import crc64nvme
@@ -35,15 +36,18 @@ MORE = b"\x01"
 _BEHIND_MORE = b"\x02"
 NODE_BYTES = 8
 
+Txn: TypeAlias = "lmdb.Transaction[Any]"
+"""Made with or without buffers=True: values are memoryviews or bytes (a walk needs the former)."""
+
 
 class Keyspace:
     """The two tables of one environment. Every method works inside the given transaction."""
 
-    def __init__(self, env: lmdb.Environment, txn: lmdb.Transaction[memoryview]) -> None:
+    def __init__(self, env: lmdb.Environment, txn: Txn) -> None:
         self.keys = env.open_db(b"keys", txn)
         self.tails = env.open_db(b"tails", txn)
 
-    def find(self, txn: lmdb.Transaction[memoryview], key: bytes) -> memoryview | None:
+    def find(self, txn: Txn, key: bytes) -> Any:
         """The stored value, checked."""
         physical, db = (key, self.keys) if len(key) <= CHUNK else self._locate(txn, key)
         stored = txn.get(physical, None, db)
@@ -51,9 +55,7 @@ class Keyspace:
             raise damaged(key)
         return stored
 
-    def _locate(
-        self, txn: lmdb.Transaction[memoryview], key: bytes
-    ) -> tuple[bytes, lmdb._Database]:
+    def _locate(self, txn: Txn, key: bytes) -> tuple[bytes, lmdb._Database]:
         """Where a long key would stand: its own place, or that of the first missing pointer."""
         base, db = b"", self.keys
         while len(key) > CHUNK:
@@ -64,7 +66,7 @@ class Keyspace:
             base, db, key = unsealed(pointer, stored), self.tails, key[CHUNK:]
         return base + key, db
 
-    def prove_absent(self, txn: lmdb.Transaction[memoryview], key: bytes) -> None:
+    def prove_absent(self, txn: Txn, key: bytes) -> None:
         """Raise EngineDamaged unless the entries around the key's place vouch for its absence."""
         physical, db = (key, self.keys) if len(key) <= CHUNK else self._locate(txn, key)
         cursor = txn.cursor(db)
@@ -83,7 +85,7 @@ class Keyspace:
                 raise damaged(key)
 
     def place(
-        self, txn: lmdb.Transaction[memoryview], key: bytes, new_node: Callable[[], bytes]
+        self, txn: Txn, key: bytes, new_node: Callable[[], bytes]
     ) -> tuple[bytes, lmdb._Database]:
         """Where a long key is to be stored; missing nodes are made."""
         base, db = b"", self.keys
@@ -98,7 +100,7 @@ class Keyspace:
             db, key = self.tails, key[CHUNK:]
         return base + key, db
 
-    def delete_long(self, txn: lmdb.Transaction[memoryview], key: bytes) -> None:
+    def delete_long(self, txn: Txn, key: bytes) -> None:
         """Delete a key of more than CHUNK bytes, and the nodes that this leaves empty."""
         base, db = b"", self.keys
         pointers: list[tuple[bytes, lmdb._Database]] = []
@@ -118,22 +120,18 @@ class Keyspace:
             txn.delete(pointer, db=db)
             base = pointer[:NODE_BYTES]
 
-    def walk(
-        self, txn: lmdb.Transaction[memoryview], start: bytes, end: bytes, visit: Visitor
-    ) -> None:
+    def walk(self, txn: Txn, start: bytes, end: bytes, visit: Visitor) -> None:
         """Visit [start, end) forward, as `Engine.walk` says."""
         self._forward(txn, b"", b"", start, end, visit)
 
-    def walk_back(
-        self, txn: lmdb.Transaction[memoryview], start: bytes, end: bytes, visit: Visitor
-    ) -> None:
+    def walk_back(self, txn: Txn, start: bytes, end: bytes, visit: Visitor) -> None:
         """Visit [start, end) backward, as `Engine.walk` says."""
         if end > start:
             self._backward(txn, b"", b"", start, end, visit)
 
     def _forward(
         self,
-        txn: lmdb.Transaction[memoryview],
+        txn: Txn,
         base: bytes,
         prefix: bytes,
         start: bytes,
@@ -188,7 +186,7 @@ class Keyspace:
 
     def _backward(
         self,
-        txn: lmdb.Transaction[memoryview],
+        txn: Txn,
         base: bytes,
         prefix: bytes,
         start: bytes,

@@ -29,7 +29,7 @@ from amur.meta.engine import (
 )
 from amur.meta.keys import log_key
 from amur.meta.lmdb_files import Files, read_state, translated, write_state
-from amur.meta.lmdb_keyspace import CHUNK, NODE_BYTES
+from amur.meta.lmdb_keyspace import CHUNK, NODE_BYTES, Txn
 from amur.meta.sealing import version_of
 from amur.meta.stamping import stamped
 
@@ -161,7 +161,7 @@ class Writer:
 
     def _apply(
         self,
-        txn: lmdb.Transaction[memoryview],
+        txn: Txn,
         commit: Commit,
         last: int,
         touched: list[bytes] | None,
@@ -194,7 +194,7 @@ class Writer:
             touched.extend(commit.delete)
         return version
 
-    def _check(self, txn: lmdb.Transaction[memoryview], commit: Commit) -> None:
+    def _check(self, txn: Txn, commit: Commit) -> None:
         """Raise Conflict, EngineDamaged or EngineFull when the commit can't be carried out."""
         find = self._space.find
         for key, version in commit.expect:
@@ -206,7 +206,7 @@ class Writer:
         if not self._has_room and commit.put and not commit.delete:
             raise EngineFull(f"{self._path}: the disk is full")
 
-    def _put(self, txn: lmdb.Transaction[memoryview], key: bytes, body: bytes) -> None:
+    def _put(self, txn: Txn, key: bytes, body: bytes) -> None:
         """Seal and store `body`, a version and a payload."""
         db = self._space.keys
         if len(key) > CHUNK:
