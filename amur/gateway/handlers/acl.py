@@ -1,11 +1,48 @@
+"""ACLs of objects: canned ones, in a header or spelled out as the grants that they stand for."""
+
 from __future__ import annotations
 
+from amur import limits
+from amur.gateway import acl_xml
+from amur.gateway.checksums import check_document
 from amur.gateway.context import Context, Response
+from amur.gateway.errors import S3Error
+from amur.gateway.handlers.common import version_headers, version_param
+from amur.gateway.handlers.tagging import permitted
+from amur.gateway.headers import read_acl
+from amur.meta.records import ObjectRecord
 
 
 async def get_object_acl(ctx: Context) -> Response:
-    raise NotImplementedError
+    """The object's own ACL, or the bucket's that it inherits."""
+    record = await permitted(ctx)
+    bucket = await ctx.store.bucket(ctx.request.bucket)
+    acl = record.acl if record.acl and bucket.object_acl else bucket.acl
+    response = acl_xml.response(acl, record.owner or bucket.owner, bucket.owner)
+    response.headers += await version_headers(ctx, record)
+    return response
 
 
 async def put_object_acl(ctx: Context) -> Response:
-    raise NotImplementedError
+    """Give the object a canned ACL of its own."""
+    request, permit = ctx.request, ctx.permit
+    data = await ctx.body.read(limits.XML_BYTES_MAX)
+    check_document(request.headers, ctx.body, data)
+    acl = read_acl(request.headers)
+    if acl and data:
+        raise S3Error("UnexpectedContent")
+    current = await permitted(ctx)
+    bucket = await ctx.store.bucket(request.bucket)
+    acl = acl or acl_xml.canned(data, current.owner or bucket.owner, bucket.owner)
+    if not bucket.object_acl or bucket.ownership == "BucketOwnerEnforced":
+        raise S3Error("AccessControlListNotSupported")
+
+    def change(record: ObjectRecord) -> None:
+        if permit is not None:
+            permit(record)
+        record.acl = acl
+
+    record = await ctx.store.update_object(
+        request.bucket, request.key, change, version_id=version_param(ctx)
+    )
+    return Response(200, await version_headers(ctx, record))

@@ -1,7 +1,174 @@
+"""CopyObject, and rename in place (X-Tigris-Rename)."""
+
 from __future__ import annotations
 
+from urllib.parse import unquote
+
+from amur import limits
+from amur.gateway import xml
+from amur.gateway.authorize import authorize_source
+from amur.gateway.checksums import ELEMENTS, algorithm_name
+from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
+from amur.gateway.errors import S3Error
+from amur.gateway.handlers.common import settle_acl, version_headers
+from amur.gateway.headers import read_attributes
+from amur.gateway.responses import xml_response
+from amur.meta.records import Checksum, ObjectRecord
+from amur.objects.store import Permit
+from amur.objects.types import Attributes
+
+SOURCE_CONDITIONS = "x-amz-copy-source-"
+_NOT_COPIED = frozenset({"x-amz-website-redirect-location"})
+
+Source = tuple[str, str, str]
+
+
+def parse_copy_source(value: str) -> Source:
+    """x-amz-copy-source: [/]bucket/key[?versionId=id], percent-encoded, as its three parts.
+
+    Decoded once, here; what comes out is what is authorised and what is read. A `+` is a plus.
+    Raises InvalidArgument.
+    """
+    path, _, version_id = value.partition("?versionId=")
+    try:
+        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
+        version_id = unquote(version_id, errors="strict")
+    except UnicodeDecodeError:
+        raise _bad_source(value, "The copy source is not UTF-8.") from None
+    if not bucket or not key or "\0" in path or "\0" in key:
+        raise _bad_source(
+            value, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
+        )
+    if "?versionId=" in value and not version_id:
+        raise _bad_source(value, "Version id cannot be the empty string")
+    return bucket, key, version_id
+
+
+def _bad_source(value: str, message: str) -> S3Error:
+    return S3Error(
+        "InvalidArgument", message, ArgumentName="x-amz-copy-source", ArgumentValue=value
+    )
 
 
 async def copy_object(ctx: Context) -> Response:
-    raise NotImplementedError
+    """Copy within the store; bytes are shared, not rewritten."""
+    request = ctx.request
+    headers = request.headers
+    source = parse_copy_source(headers["x-amz-copy-source"])
+    permit = await authorize_source(ctx, source[0])
+    if headers.get("x-tigris-rename", "false").lower() != "false":
+        return await _rename(ctx, source, permit)
+    attributes = read_attributes(headers, ctx.principal.owner)
+    await settle_acl(ctx, attributes)
+    replaces = _replaces(headers, "x-amz-metadata-directive")
+    replaces_tags = _replaces(headers, "x-amz-tagging-directive")
+    if source == (request.bucket, request.key, "") and not (
+        replaces or replaces_tags or attributes.storage_class
+    ):
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself "
+            "without changing the object's metadata, storage class, website redirect location "
+            "or encryption attributes.",
+        )
+    found: list[ObjectRecord] = []
+
+    def look(record: ObjectRecord | None) -> None:
+        if permit is not None:
+            permit(record)
+        if record is not None:
+            _check_size(record)
+            found.append(record)
+            if not replaces:
+                _adopt(attributes, record)
+
+    algorithm = headers.get("x-amz-checksum-algorithm", "")
+    record = await ctx.store.copy(
+        source,
+        request.bucket,
+        request.key,
+        attributes,
+        tags=attributes.tags if replaces_tags else None,
+        source_conditions=read_conditions(headers, SOURCE_CONDITIONS),
+        conditions=read_conditions(headers),
+        algorithm=algorithm_name(algorithm) if algorithm else "",
+        permit=look,
+    )
+    response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
+    response.headers += await version_headers(ctx, record)
+    response.headers += source_version(found[-1], source[2])
+    return response
+
+
+async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Response:
+    request = ctx.request
+    if request.headers["x-tigris-rename"].lower() != "true":
+        raise S3Error("InvalidArgument", ArgumentName="X-Tigris-Rename")
+    if source[0] != request.bucket or source[2]:
+        raise S3Error("InvalidRequest", "A rename stays in its bucket and has no version.")
+    if source[1] == request.key:
+        raise S3Error("KeyAlreadyExists")
+    if permit is not None:
+        await ctx.store.head(source[0], source[1], permit=permit)
+    record = await ctx.store.rename(request.bucket, source[1], request.key)
+    response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
+    response.headers += await version_headers(ctx, record)
+    return response
+
+
+def _replaces(headers: dict[str, str], name: str) -> bool:
+    directive = headers.get(name, "COPY")
+    if directive not in ("COPY", "REPLACE"):
+        raise S3Error(
+            "InvalidArgument",
+            "Unknown metadata directive." if "metadata" in name else "Unknown tagging directive.",
+            ArgumentName=name,
+            ArgumentValue=directive,
+        )
+    return directive == "REPLACE"
+
+
+def _check_size(record: ObjectRecord) -> None:
+    if record.size > limits.PUT_BYTES_MAX:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {limits.PUT_BYTES_MAX}",
+        )
+
+
+def _adopt(attributes: Attributes, record: ObjectRecord) -> None:
+    """Take over what COPY copies: not the ACL, not the storage class, not the redirect."""
+    own = {name: value for name, value in attributes.headers.items() if name in _NOT_COPIED}
+    kept = {name: value for name, value in record.headers.items() if name not in _NOT_COPIED}
+    attributes.content_type = record.content_type
+    attributes.headers = kept | own
+    attributes.metadata = record.metadata
+
+
+def source_version(record: ObjectRecord, version_id: str) -> list[tuple[str, str]]:
+    """x-amz-copy-source-version-id, of a source with versions."""
+    if record.is_null and not version_id:
+        return []
+    return [("x-amz-copy-source-version-id", record.version_id())]
+
+
+def copy_result(
+    root: str, etag: str, modified_s: int, checksums: list[Checksum], *, with_type: bool = True
+) -> Response:
+    """The document that answers CopyObject and UploadPartCopy."""
+    return xml_response(
+        root,
+        xml.tag("LastModified", xml.iso_time(modified_s)),
+        xml.tag("ETag", f'"{etag}"'),
+        *checksum_elements(checksums, with_type=with_type),
+    )
+
+
+def checksum_elements(checksums: list[Checksum], *, with_type: bool = True) -> list[xml.Markup]:
+    """Checksums as elements of a document."""
+    found = [xml.tag(ELEMENTS[each.algorithm], each.value) for each in checksums]
+    if found and with_type:
+        found.append(xml.tag("ChecksumType", checksums[0].kind))
+    return found

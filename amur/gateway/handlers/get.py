@@ -1,11 +1,83 @@
+"""GetObject and HeadObject, of the newest or any version."""
+
 from __future__ import annotations
 
+from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
+from amur.gateway.errors import S3Error
+from amur.gateway.handlers.common import part_number
+from amur.gateway.headers import apply_overrides, checksum_mode, object_headers
+from amur.gateway.ranges import content_range, parse_range
+from amur.objects.store import ByteRange
+from amur.objects.types import Reading
 
 
 async def get_object(ctx: Context) -> Response:
-    raise NotImplementedError
+    """200 with the object, or 206 with a range or part of it."""
+    reading, is_partial = await _open(ctx, _range(ctx))
+    response = _answer(ctx, reading, is_partial)
+    if reading.body is not None:
+        response.body = reading.body
+    else:
+        response.stream = reading.stream
+    return response
 
 
 async def head_object(ctx: Context) -> Response:
-    raise NotImplementedError
+    """What GetObject would answer, without the body."""
+    request = ctx.request
+    byte_range = _range(ctx)
+    if byte_range is not None or "partNumber" in request.params:
+        reading, is_partial = await _open(ctx, byte_range)
+        if reading.stream is not None:
+            await reading.stream.aclose()  # type: ignore[attr-defined]
+        return _answer(ctx, reading, is_partial)
+    record = await ctx.store.head(
+        request.bucket,
+        request.key,
+        version_id=request.params.get("versionId", ""),
+        conditions=read_conditions(request.headers),
+        permit=ctx.permit,
+    )
+    return _answer(ctx, Reading(record, 0, record.size, b"", None), is_partial=False)
+
+
+def _range(ctx: Context) -> ByteRange | None:
+    value = ctx.request.headers.get("range")
+    return None if value is None else parse_range(value)
+
+
+async def _open(ctx: Context, byte_range: ByteRange | None) -> tuple[Reading, bool]:
+    request = ctx.request
+    params = request.params
+    number = part_number(params["partNumber"]) if "partNumber" in params else 0
+    if number and byte_range is not None:
+        raise S3Error(
+            "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
+        )
+    reading = await ctx.store.get(
+        request.bucket,
+        request.key,
+        version_id=params.get("versionId", ""),
+        conditions=read_conditions(request.headers),
+        byte_range=byte_range,
+        part_number=number,
+        permit=ctx.permit,
+    )
+    # part 1 of an empty object is no range that Content-Range could express
+    return reading, (byte_range is not None or number > 0) and reading.end > reading.start
+
+
+def _answer(ctx: Context, reading: Reading, is_partial: bool) -> Response:
+    request, record = ctx.request, reading.record
+    headers = object_headers(record, reading.end - reading.start)
+    if request.params:
+        apply_overrides(headers, request.params, is_signed=not ctx.principal.is_anonymous)
+        if record.part_count and "partNumber" in request.params:
+            headers.append(("x-amz-mp-parts-count", str(record.part_count)))
+    if is_partial:
+        headers.append(("content-range", content_range(reading.start, reading.end, record.size)))
+        return Response(206, headers)
+    if record.checksums and "x-amz-checksum-mode" in request.headers:
+        headers += checksum_mode(request.headers, record)
+    return Response(200, headers)

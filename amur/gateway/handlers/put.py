@@ -1,7 +1,30 @@
+"""PutObject."""
+
 from __future__ import annotations
 
+from amur.gateway.checksums import checksum_headers, expectations
+from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
+from amur.gateway.handlers.common import settle_acl, take_body, version_headers
+from amur.gateway.headers import read_attributes
 
 
 async def put_object(ctx: Context) -> Response:
-    raise NotImplementedError
+    """Store the body, whatever its size up to 5 GiB; durable when answered."""
+    request = ctx.request
+    headers = request.headers
+    attributes = read_attributes(headers, ctx.principal.owner)
+    await settle_acl(ctx, attributes)
+    algorithms, verify = expectations(headers, ctx.body)
+    conditions = read_conditions(headers)
+    record = await ctx.store.put(
+        request.bucket,
+        request.key,
+        await take_body(ctx),
+        attributes,
+        conditions=conditions,
+        algorithms=algorithms,
+        verify=verify,
+    )
+    told = [("etag", f'"{record.etag}"'), *checksum_headers(record.checksums)]
+    return Response(200, told + await version_headers(ctx, record))
