@@ -68,6 +68,9 @@ class FakeFile(DiskFile):
     def sync(self) -> None:
         self._disk.sync(self._node)
 
+    def begin_sync(self) -> None:
+        pass
+
     def pread(self, length: int, offset: int) -> bytes:
         with self._disk.step():
             return bytes(self._node.content[offset : offset + length])

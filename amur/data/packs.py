@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Sequence
 from queue import SimpleQueue
 
+from amur.data.disk import DiskFile
 from amur.data.files import Files
 from amur.data.framing import CHECKSUM_BYTES, Buffer, checksum
 from amur.data.store import DataError
@@ -18,24 +21,25 @@ _Waiting = tuple[bytes, "asyncio.Future[Extent]"]
 _Outcome = tuple["asyncio.Future[Extent]", Extent | DataError]
 
 
-class Pack:
-    """A file that bodies are appended to, each in one frame."""
+def lay(file_id: bytes, at: int, bodies: Sequence[Buffer]) -> tuple[list[Buffer], list[Extent]]:
+    """What to write for `bodies` from offset `at` on, one frame each, and where each will be."""
+    parts: list[Buffer] = []
+    extents = []
+    for body in bodies:
+        parts.append(checksum(file_id, at, (body,)))
+        parts.append(body)
+        extents.append(Extent(file_id, at, len(body)))
+        at += CHECKSUM_BYTES + len(body)
+    return parts, extents
 
-    def __init__(self, files: Files) -> None:
-        self.id, self.file = files.create()
-        self.size = 0
 
-    def lay(self, bodies: list[bytes]) -> tuple[list[Buffer], list[Extent]]:
-        """What to write for `bodies` at the end, and where each will be."""
-        parts: list[Buffer] = []
-        extents = []
-        at = self.size
-        for body in bodies:
-            parts.append(checksum(self.id, at, (body,)))
-            parts.append(body)
-            extents.append(Extent(self.id, at, len(body)))
-            at += CHECKSUM_BYTES + len(body)
-        return parts, extents
+def fitting(bodies: Sequence[Buffer], begin: int, room: int) -> int:
+    """How many of the bodies from `begin` on go into `room` bytes of a file."""
+    for index in range(begin, len(bodies)):
+        room -= CHECKSUM_BYTES + len(bodies[index])
+        if room < 0:
+            return index - begin
+    return len(bodies) - begin
 
 
 class PackAppender:
@@ -47,7 +51,9 @@ class PackAppender:
     def __init__(self, files: Files, file_bytes_max: int, *, threaded: bool) -> None:
         self._files = files
         self._file_bytes_max = file_bytes_max
-        self._pack: Pack | None = None
+        self._id = b""
+        self._file: DiskFile | None = None  # the current pack
+        self._size = 0
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._threaded = threaded
         self._thread: threading.Thread | None = None
@@ -117,72 +123,58 @@ class PackAppender:
 
     def _commit(self, batch: list[_Waiting]) -> list[_Outcome]:
         outcomes: list[_Outcome] = []
-        begin = 0
-        while begin < len(batch):
-            some = batch[begin : begin + self._fitting(batch, begin)]
-            begin += len(some)
+        bodies = [body for body, _ in batch]
+        while len(outcomes) < len(batch):
+            begin = len(outcomes)
+            room = self._file_bytes_max - self._size
+            count = fitting(bodies, begin, room)
+            if count == 0 and self._size:
+                self._seal()
+                continue
+            end = begin + max(count, 1)
+            waiting = [future for _, future in batch[begin:end]]
             try:
-                extents = self._append([body for body, _ in some])
+                outcomes += zip(waiting, self._append(bodies[begin:end]), strict=True)
             except DataError as error:
-                outcomes += [(future, error) for _, future in some]
+                outcomes += [(future, error) for future in waiting]
             except BaseException as error:  # a bug must not leave its callers waiting
                 failure = self._files.failure(error)
-                outcomes += [(future, failure) for _, future in some]
-            else:
-                outcomes += [(some[n][1], extent) for n, extent in enumerate(extents)]
+                outcomes += [(future, failure) for future in waiting]
         return outcomes
-
-    def _fitting(self, batch: list[_Waiting], begin: int) -> int:
-        """How many of the batch go into one pack; seals the current one if it is full."""
-        size = self._pack.size if self._pack is not None else 0
-        count = 0
-        for body, _ in batch[begin:]:
-            size += CHECKSUM_BYTES + len(body)
-            if size > self._file_bytes_max:
-                break
-            count += 1
-        if count == 0 and self._pack is not None:
-            self._seal()
-            return self._fitting(batch, begin)
-        return max(count, 1)
 
     def _append(self, bodies: list[bytes]) -> list[Extent]:
         files = self._files
         if files.failed is not None:
             raise files.failure(files.failed)
-        pack = self._pack
         try:
-            if pack is None:
-                pack = self._pack = Pack(files)
-            parts, extents = pack.lay(bodies)
-            pack.file.append(parts)
+            if self._file is None:
+                self._id, self._file = files.create()
+            parts, extents = lay(self._id, self._size, bodies)
+            self._file.append(parts)
         except OSError as error:
             self._give_up()
             raise files.refusal(error) from error
         try:
-            pack.file.sync()
-            if pack.size == 0:
-                files.disk.sync_directory(files.directory_of(pack.id))
+            self._file.sync()
+            if self._size == 0:
+                files.disk.sync_directory(files.directory_of(self._id))
         except OSError as error:
             raise files.failure(error) from error
-        last = extents[-1]
-        pack.size = last.offset + CHECKSUM_BYTES + last.length
+        self._size += sum(map(len, parts))
         return extents
 
     def _give_up(self) -> None:
         """Never append behind a torn write; remove the pack if nothing else is in it."""
-        pack = self._pack
+        if self._file is not None and self._size == 0:
+            with contextlib.suppress(OSError):  # an unreferenced file is found by the sweep
+                self._files.unlink(self._id)
         self._seal()
-        if pack is not None and pack.size == 0:
-            try:
-                self._files.unlink(pack.id)
-            except OSError as error:
-                self._files.failure(error)
 
     def _seal(self) -> None:
-        if self._pack is not None:
-            self._pack.file.close()
-            self._pack = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._size = 0
 
 
 def _wake(outcomes: list[_Outcome]) -> None:
