@@ -51,6 +51,11 @@ def escaped(key: bytes) -> bytes:
     return key.replace(b"\x00", b"\x00\xff") + _END
 
 
+def escaped_prefix(prefix: bytes) -> bytes:
+    """What every escaped key that begins with `prefix` begins with."""
+    return prefix.replace(b"\x00", b"\x00\xff")
+
+
 def unescaped(data: bytes) -> tuple[bytes, bytes]:
     """Split what `escaped` began: the raw key and what follows the terminator."""
     at = data.index(0)

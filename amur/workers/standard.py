@@ -1,0 +1,15 @@
+"""The workers that every region runs."""
+
+from __future__ import annotations
+
+from amur.objects.core import Core
+from amur.workers.collect import Collector
+from amur.workers.compact import Compactor
+from amur.workers.expire import Expirer
+from amur.workers.scrub import Scrubber
+from amur.workers.sweep import Sweeper
+from amur.workers.worker import Worker
+
+
+def standard_workers(core: Core) -> list[Worker]:
+    return [Collector(core), Sweeper(core), Expirer(core), Compactor(core), Scrubber(core)]
