@@ -9,7 +9,6 @@ setting that nobody can have made answers as Amazon does when nothing is configu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from enum import Enum
 
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
@@ -36,19 +35,12 @@ from amur.iam.acl import Need
 Handler = Callable[[Context], Awaitable[Response]]
 
 
-class Mode(Enum):
-    """How the caller may prove who they are."""
-
-    ANONYMOUS = "anonymous"
-    HEADER = "header"
-    PRESIGNED = "presigned"
-    CHUNKED = "chunked"  # header with an aws-chunked body
-    FORM = "form"  # a signed policy among the fields of a form
-
-
-ANY = frozenset({Mode.ANONYMOUS, Mode.HEADER, Mode.PRESIGNED})
-UPLOAD = ANY | {Mode.CHUNKED}
-FORM = frozenset({Mode.ANONYMOUS, Mode.FORM})
+ANY = frozenset({"anonymous", "header", "presigned"})
+"""How callers may prove who they are: the kinds of `sigv4.Authentication`."""
+UPLOAD = ANY | {"chunked"}
+"""... and the body may be aws-chunked."""
+FORM = frozenset({"anonymous", "form"})
+"""... by a signed policy among the fields of a form: the handler calls `authorize_form`."""
 
 
 class Endpoint:
@@ -64,7 +56,7 @@ class Endpoint:
         need: Need,
         handler: Handler,
         *,
-        modes: frozenset[Mode] = ANY,
+        modes: frozenset[str] = ANY,
         headers: str = "",
     ) -> None:
         """`route` is "METHOD level[?sub-resource]"; `headers` the Tigris headers it knows."""

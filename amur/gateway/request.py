@@ -74,11 +74,6 @@ class Request:
         accept = self.headers.get("accept", "")
         return "application/json" in accept and "xml" not in accept
 
-    @property
-    def is_ours(self) -> bool:
-        """One of our own pages under `/-/`, whatever host it was asked of by address."""
-        return self.path.startswith(OURS) and not self.is_virtual_host
-
     def parse(self, domains: Sequence[str] = ()) -> None:
         """Check the wire's limits and find parameters, bucket and key.
 
@@ -151,21 +146,32 @@ class Request:
         path = self.path
         if "\0" in path:
             raise S3Error("InvalidURI", "A key can't hold a NUL.")
-        host = self.headers["host"].lower()
-        if not host.endswith("]"):  # an IPv6 address without a port
-            host = host.rpartition(":")[0] or host
-        self.host = host
-        for domain in domains:
-            if host.endswith(domain) and host[-len(domain) - 1 : -len(domain)] == ".":
-                self.is_virtual_host = True
-                self.bucket, self.key = host[: -len(domain) - 1], path[1:]
-                break
+        self.host = host_name(self.headers["host"])
+        bucket = bucket_of_host(self.host, domains) if domains else ""
+        if bucket:
+            self.is_virtual_host = True
+            self.bucket, self.key = bucket, path[1:]
         else:
-            if not path.startswith("/"):
-                raise S3Error("InvalidURI")
             self.bucket, _, self.key = path[1:].partition("/")
-            if not self.bucket and self.key:
+            if not path.startswith("/") or (self.key and not self.bucket):
                 raise S3Error("InvalidURI", "The URL names no bucket.")
+            if self.bucket == "-":
+                raise S3Error("NoSuchBucket")
         # at most four bytes a character: the short ones need no count
         if len(self.key) * 4 > limits.KEY_BYTES_MAX < len(self.key.encode()):
             raise S3Error("KeyTooLongError")
+
+
+def host_name(host: str) -> str:
+    """A Host header without its port, in lower case."""
+    host = host.lower()
+    # an IPv6 address without a port ends with its bracket
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+def bucket_of_host(host: str, domains: Sequence[str]) -> str:
+    """The bucket of a virtual-host request, "" of a path-style one."""
+    for domain in domains:
+        if host.endswith("." + domain):
+            return host[: -len(domain) - 1]
+    return ""

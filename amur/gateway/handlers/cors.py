@@ -41,7 +41,7 @@ def matching_rule(
     return None
 
 
-def response_headers(rule: CorsRule, origin: str, method: str) -> list[tuple[str, str]]:
+def response_headers(rule: CorsRule, origin: str) -> list[tuple[str, str]]:
     """What an answer says when `rule` applies."""
     anybody = "*" in rule.origins
     headers = [
@@ -66,15 +66,17 @@ def preflight(rules: Sequence[CorsRule], headers: dict[str, str]) -> Response:
         raise S3Error("BadRequest", "Invalid Access-Control-Request-Method: null")
     names = headers.get("access-control-request-headers", "").split(",")
     asked = [name.strip().lower() for name in names if name.strip()]
+    if not rules:
+        raise S3Error("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
     rule = matching_rule(rules, origin, method, asked)
     if rule is None:
         raise S3Error(
-            "AccessDenied",
+            "AccessForbidden",
             "CORSResponse: This CORS request is not allowed. This is usually because the "
-            "evalution of Origin, request method / Access-Control-Request-Method or "
+            "evaluation of Origin, request method / Access-Control-Request-Method or "
             "Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
         )
-    told = response_headers(rule, origin, method)
+    told = response_headers(rule, origin)
     if asked:
         told.append(("access-control-allow-headers", ", ".join(asked)))
     if rule.max_age is not None:

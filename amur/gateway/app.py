@@ -1,0 +1,255 @@
+"""The whole life of a request: parse, route, authenticate, authorise, handle, answer.
+
+An RSGI application: granian calls `App.__rsgi__` once for each request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from amur import limits
+from amur.clock import Clock, SystemClock
+from amur.gateway.authorize import authorize
+from amur.gateway.body import RequestBody
+from amur.gateway.context import Context, Response
+from amur.gateway.endpoints import Endpoint, route
+from amur.gateway.errors import S3Error, explained
+from amur.gateway.handlers import cors
+from amur.gateway.observe import Observer
+from amur.gateway.request import Request, bucket_of_host, host_name
+from amur.gateway.responses import error_document
+from amur.gateway.sigv4 import Authentication, PayloadMode, authenticate
+from amur.iam.keys import KeyRing
+from amur.iam.principal import ANONYMOUS
+from amur.objects.errors import StoreError
+from amur.objects.store import Store
+
+log = logging.getLogger("amur.gateway")
+
+_DRAINED_BYTES_MAX = 64 * limits.KIB
+"""A refused body up to this long is read and dropped, so that the connection lives on."""
+
+Page = Callable[[], Awaitable[Response]]
+"""One of our own pages below `/-/`."""
+
+
+class _Exchange:
+    """A request, and what became of it: for the answer's headers and the access log."""
+
+    __slots__ = ("code", "endpoint", "key_id", "request", "sent")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.endpoint = ""
+        self.key_id = ""
+        self.code = ""
+        self.sent = 0
+
+
+class App:
+    """S3 over one store. `pages` are answered by path, to anybody who asks."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: KeyRing,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        domains: Sequence[str] = (),
+        presign_seconds_max: int = limits.PRESIGN_SECONDS_DEFAULT,
+        pages: Mapping[str, Page] | None = None,
+        host_id: str = "amur",
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock or SystemClock()
+        self._observer = observer or Observer()
+        self._domains = tuple(domains)
+        self._presign_seconds_max = presign_seconds_max
+        self._pages = dict(pages or {})
+        self._host_id = host_id
+        self._last_id = 0
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        begun = perf_counter()
+        now_ns = self._clock.now_ns()
+        self._last_id = now_ns if now_ns > self._last_id else self._last_id + 1
+        request = Request(
+            scope.method,
+            scope.path,
+            scope.query_string,
+            scope.headers.items(),
+            scheme=scope.scheme,
+            client=scope.client,
+            request_id=str(self._last_id),
+        )
+        exchange = _Exchange(request)
+        observer = self._observer
+        observer.in_flight += 1
+        status = 499  # the client went away
+        try:
+            try:
+                response = await self._answer(exchange, proto, now_ns // 1_000_000_000)
+            except Exception as error:
+                response = self._failure(exchange, error)
+            status = response.status
+            await self._send(exchange, response, proto)
+        finally:
+            observer.in_flight -= 1
+            observer.done(
+                request.id,
+                request.client,
+                exchange.key_id,
+                request.method,
+                request.path,
+                exchange.endpoint,
+                status,
+                exchange.code,
+                perf_counter() - begun,
+                _announced_bytes(request),
+                exchange.sent,
+                request.headers.get("user-agent", ""),
+            )
+
+    async def _answer(self, exchange: _Exchange, proto: Any, now_s: int) -> Response:
+        request = exchange.request
+        if request.path in self._pages and not self._is_bucket_host(request):
+            return await self._page(exchange)
+        request.parse(self._domains)
+        if request.method == "OPTIONS":
+            return await self._preflight(exchange)
+        endpoint = route(request)
+        exchange.endpoint = endpoint.name
+        authentication = authenticate(
+            request.method,
+            request.path,
+            request.raw_query,
+            request.pairs,
+            find_secret=self._keys.secret,
+            now_s=now_s,
+            max_expires_s=self._presign_seconds_max,
+        )
+        _check_mode(endpoint, authentication, request)
+        exchange.key_id = authentication.key_id
+        principal = self._keys.principal(exchange.key_id) if exchange.key_id else ANONYMOUS
+        body = RequestBody(proto, request.headers, authentication)
+        context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
+        if "form" not in endpoint.modes:
+            await authorize(context)
+        response = await endpoint.handler(context)
+        if "origin" in request.headers:
+            response.headers += await self._cors_headers(request)
+        return response
+
+    def _is_bucket_host(self, request: Request) -> bool:
+        host = host_name(request.headers.get("host", ""))
+        return bool(bucket_of_host(host, self._domains))
+
+    async def _page(self, exchange: _Exchange) -> Response:
+        exchange.endpoint = "Page"
+        if exchange.request.method not in ("GET", "HEAD"):
+            raise S3Error("MethodNotAllowed")
+        return await self._pages[exchange.request.path]()
+
+    async def _preflight(self, exchange: _Exchange) -> Response:
+        """A browser asks without credentials, of buckets and objects that need not be public."""
+        request = exchange.request
+        exchange.endpoint = "Preflight"
+        if not request.bucket:
+            raise S3Error("MethodNotAllowed", Method="OPTIONS", ResourceType="SERVICE")
+        bucket = await self._store.bucket(request.bucket)
+        return cors.preflight(bucket.cors, request.headers)
+
+    async def _cors_headers(self, request: Request) -> list[tuple[str, str]]:
+        """What the bucket's rules let a browser know; nothing when there is no such bucket."""
+        if not request.bucket:
+            return []
+        try:
+            rules = (await self._store.bucket(request.bucket)).cors
+        except StoreError:
+            return []
+        origin = request.headers["origin"]
+        rule = cors.matching_rule(rules, origin, request.method)
+        return cors.response_headers(rule, origin) if rule else []
+
+    def _failure(self, exchange: _Exchange, error: Exception) -> Response:
+        """The error document; what is in no table is logged with its traceback."""
+        request = exchange.request
+        if isinstance(error, StoreError):
+            told = explained(error)
+        elif isinstance(error, S3Error):
+            told = error
+        else:
+            told = S3Error("InternalError")
+        if told.status >= 500 and told.code not in ("NotImplemented", "SlowDown", "StorageFull"):
+            log.error("request %s %s failed", request.id, exchange.endpoint, exc_info=error)
+            told.message, told.detail = "We encountered an internal error. Please try again.", {}
+        exchange.code = told.code
+        if told.status == 304:
+            return Response(304, told.headers)
+        kind, document = error_document(
+            told, request.path, request.id, self._host_id, as_json=request.wants_json
+        )
+        return Response(told.status, [("content-type", kind), *told.headers], document)
+
+    async def _send(self, exchange: _Exchange, response: Response, proto: Any) -> None:
+        request = exchange.request
+        headers = response.headers
+        headers.append(("x-amz-request-id", request.id))
+        headers.append(("x-amz-id-2", self._host_id))
+        headers.append(("server", "Amur"))
+        if response.status >= 400 and _announced_bytes(request) > _DRAINED_BYTES_MAX:
+            # the rest of the body is not worth reading; the server drains less by itself
+            headers.append(("connection", "close"))
+        if response.stream is not None:
+            await self._stream(exchange, response, proto)
+        elif request.method == "HEAD" or not response.body:
+            proto.response_empty(response.status, headers)
+        else:
+            exchange.sent = len(response.body)
+            proto.response_bytes(response.status, headers, response.body)
+
+    async def _stream(self, exchange: _Exchange, response: Response, proto: Any) -> None:
+        """Ends short of its Content-Length on any failure: granian then breaks the connection."""
+        stream = response.stream
+        assert stream is not None
+        transport = proto.response_stream(response.status, response.headers)
+        try:
+            async for piece in stream:
+                await transport.send_bytes(piece)
+                exchange.sent += len(piece)
+        except Exception as error:
+            exchange.code = "Broken"
+            log.error("request %s broke off", exchange.request.id, exc_info=error)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
+
+def _check_mode(endpoint: Endpoint, authentication: Authentication, request: Request) -> None:
+    if authentication.kind not in endpoint.modes:
+        raise S3Error("InvalidRequest", f"{endpoint.name} can't be authorised in this way.")
+    payload = authentication.payload
+    if (
+        payload is not PayloadMode.SHA256
+        and payload is not PayloadMode.UNSIGNED
+        and "chunked" not in endpoint.modes
+    ):
+        raise S3Error("NotImplemented", f"{endpoint.name} takes no aws-chunked body.")
+    # the server's mark for what is not UTF-8; a signature tells whether it was meant
+    if authentication.kind == "anonymous" and "\ufffd" in request.path:
+        raise S3Error("InvalidURI")
+
+
+def _announced_bytes(request: Request) -> int:
+    """Of the request's body; chunked encoding announces more than anybody drains."""
+    headers = request.headers
+    length = headers.get("content-length")
+    if length is not None:
+        return int(length) if length.isascii() and length.isdigit() else 0
+    return _DRAINED_BYTES_MAX + 1 if "transfer-encoding" in headers else 0
