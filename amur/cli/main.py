@@ -128,3 +128,7 @@ def restore(source: Path, data: Annotated[Path, typer.Argument(metavar="DIR")]) 
     from amur.cli import copies
 
     copies.restore(source, data)
+
+
+if __name__ == "__main__":
+    main()

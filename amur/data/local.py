@@ -64,6 +64,11 @@ class LocalDataStore(DataStore):
         self._packs = PackAppender(self._files, file_bytes_max, threaded=threaded)
         self._closed = False
 
+    @property
+    def failure(self) -> DataFailed | None:
+        """Set once a write or fsync failed: the process must stop, and recover by its restart."""
+        return self._files.failed
+
     # --- writing ---
     def writer(self) -> Writer:
         assert not self._closed

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amur.config import Settings
 from amur.limits import DISK_RESERVE_BYTES, DISK_RESERVE_FRACTION, MIB
-from amur.serve.layout import Layout, Refusal
+from amur.serve.layout import Layout, Refusal, RootKey
 
 _EPOCH_2024 = 1_704_067_200
 _DISK_BYTES_MIN = 64 * MIB  # below this not even the metadata can be opened for writing
@@ -73,6 +73,15 @@ def tls(cert: Path | None, key: Path | None) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
         raise Refusal(f"{cert} and {key} are no TLS certificate and key: {error.reason}") from None
+
+
+def access_keys(settings: Settings, root: RootKey) -> None:
+    from amur.serve.wiring import key_ring
+
+    try:
+        key_ring(settings, root)
+    except ValueError as error:
+        raise Refusal(f"access keys: {error}") from None
 
 
 def open_files() -> None:

@@ -29,6 +29,7 @@ def serve(settings: Settings) -> int:
     warning = checks.disk(layout, is_new=is_new)
     layout.claim(settings.region)
     key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
+    checks.access_keys(settings, key)
     checks.open_files()
     for old in layout.metrics.iterdir():
         old.unlink()

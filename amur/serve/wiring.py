@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import NamedTuple
 
 from amur.clock import SystemClock
 from amur.config import Settings
 from amur.data.local import LocalDataStore
+from amur.gateway.app import App
+from amur.gateway.context import Response
 from amur.gateway.observe import Observer
 from amur.iam.keys import KeyRing
-from amur.meta.engine import EngineError
+from amur.meta.engine import EngineError, EngineFailed
 from amur.meta.lmdb_engine import LmdbEngine
+from amur.objects.core import Core
 from amur.objects.store import Store
 from amur.serve.layout import Layout, RootKey
+from amur.workers.standard import standard_workers
+from amur.workers.worker import Worker
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -24,6 +30,7 @@ class Opened(NamedTuple):
     engine: LmdbEngine
     data: LocalDataStore
     store: Store
+    core: Core
 
     def gauges(self) -> dict[str, float]:
         """For the metrics of this process, by name without `amur_`."""
@@ -38,6 +45,16 @@ class Opened(NamedTuple):
         numbers["resident_bytes"] = resident
         return numbers
 
+    def failure(self) -> Exception | None:
+        """Why this process can't go on: what it holds in memory may differ from the disk."""
+        try:
+            self.engine.stats()
+        except EngineFailed as error:
+            return error
+        except EngineError:
+            pass
+        return self.data.failure
+
     async def close(self) -> None:
         await self.store.close()
         await self.data.close()
@@ -49,7 +66,33 @@ def open_store(layout: Layout, region: str) -> Opened:
     clock = SystemClock()
     engine = LmdbEngine(layout.meta, clock)
     data = LocalDataStore(layout.data)
-    return Opened(engine, data, Store(engine, data, clock, region=region))
+    store = Store(engine, data, clock, region=region)
+    return Opened(engine, data, store, Core(engine, data, clock, region))
+
+
+def job_workers(opened: Opened) -> list[Worker]:
+    return standard_workers(opened.core)
+
+
+def gateway(settings: Settings, key: RootKey, opened: Opened, observer: Observer) -> App:
+    """The RSGI application of one worker."""
+
+    async def health() -> Response:
+        status, body = await observer.health(opened.engine, opened.data)
+        return Response(status, [("content-type", "application/json")], body)
+
+    async def metrics() -> Response:
+        text = await asyncio.to_thread(observer.exposition)
+        return Response(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
+
+    return App(
+        opened.store,
+        key_ring(settings, key),
+        observer=observer,
+        domains=settings.domains,
+        presign_seconds_max=settings.presign_seconds_max,
+        pages={"/-/health": health, "/-/metrics": metrics},
+    )
 
 
 def key_ring(settings: Settings, root: RootKey) -> KeyRing:

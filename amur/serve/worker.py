@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
+import sys
 from pathlib import Path
 
 import uvloop
@@ -17,11 +19,13 @@ from amur.config import Settings
 from amur.gateway.accesslog import AccessLog
 from amur.gateway.observe import Observer
 from amur.serve.layout import Layout, RootKey
-from amur.serve.wiring import Opened, open_store, rsgi_app
+from amur.serve.wiring import Opened, gateway, open_store
 
 HEADER_READ_MS = 10_000  # a slow header, and an idle kept-alive connection, end after this
 HEADER_BUFFER_BYTES = 32 * 1024  # the least that leaves limits.HEADER_BYTES_MAX to the gateway
 BACKLOG = 1024  # connections that wait to be accepted
+FAILED_CODE = 3  # exit code of a worker whose storage failed
+_FAILURE_CHECK_SECONDS = 0.2
 BACKPRESSURE = 4096  # connections of one worker being served; the rest wait in the backlog
 
 
@@ -37,17 +41,28 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     loop = asyncio.get_running_loop()
     opened = open_store(layout, settings.region)
     observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
-    app = rsgi_app(settings, key, opened, observer)
+    app = gateway(settings, key, opened, observer)
     server = _server(app, settings)
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, server.stop)
     observer.start(loop)
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: never scan it again
+    watch = asyncio.create_task(_stop_when_failed(opened))
     try:
         await server.serve()
     finally:
+        watch.cancel()
         await _close(opened, observer)
+
+
+async def _stop_when_failed(opened: Opened) -> None:
+    """After a failed fsync nothing in memory can be trusted: the supervisor starts a fresh one."""
+    while (failure := opened.failure()) is None:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(_FAILURE_CHECK_SECONDS)
+    sys.stderr.write(f"amur: storage failed, stopping this worker: {failure}\n")
+    sys.stderr.flush()
+    os._exit(FAILED_CODE)
 
 
 async def _close(opened: Opened, observer: Observer) -> None:
