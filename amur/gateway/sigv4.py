@@ -81,7 +81,7 @@ class _Claim(NamedTuple):
 _MODES = {mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SHA256}
 _SIGNED_CHUNKS = (PayloadMode.SIGNED_CHUNKS, PayloadMode.SIGNED_CHUNKS_TRAILER)
 _ANONYMOUS = Authentication("anonymous")
-_NOBODYS_KEY = bytes(32)  # an unknown key id costs what a wrong signature costs
+NOBODYS_KEY = bytes(32)  # an unknown key id costs what a wrong signature costs
 
 _GUARDED = ("x-amz-", "x-tigris-")
 _UNSIGNED_OK = frozenset((
@@ -97,7 +97,7 @@ _QUERY_AUTH = frozenset((
     "X-Amz-SignedHeaders", "X-Amz-Signature",
 ))  # fmt: skip
 _QUERY_CREDENTIAL = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature")
-_SIGV2 = (
+SIGV2_REFUSED = (
     "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256. "
     "(This is Signature Version 2: configure signature_version s3v4, or a region such as auto.)"
 )
@@ -146,7 +146,7 @@ def authenticate(
         claim = _claim_of_header(authorization, found, now_s)
         payload = found.get("x-amz-content-sha256") or body_sha256
     elif "AWSAccessKeyId" in params or "Signature" in params:
-        raise S3Error("InvalidRequest", _SIGV2)
+        raise S3Error("InvalidRequest", SIGV2_REFUSED)
     else:
         return _anonymous(found)
     mode = _MODES.get(payload) or _single_sha256(payload)
@@ -179,7 +179,7 @@ def _verify(
         if name.startswith(_GUARDED) and name not in unsigned_ok:
             raise _not_signed(name)
     secret = find_secret(claim.key_id)
-    key = _NOBODYS_KEY if secret is None else signing_key(secret, claim.scope)
+    key = NOBODYS_KEY if secret is None else signing_key(secret, claim.scope)
     canonical = canonical_request(method, path, query, headers, claim.signed, payload)
     to_sign = string_to_sign(claim.amz_date, claim.scope, canonical)
     holds = is_signature(claim.signature, key, to_sign)
@@ -285,7 +285,7 @@ def _claim_of_header(authorization: str, headers: dict[str, str], now_s: int) ->
     scheme, _, rest = authorization.partition(" ")
     if scheme != ALGORITHM:
         if scheme == "AWS":
-            raise S3Error("InvalidRequest", _SIGV2)
+            raise S3Error("InvalidRequest", SIGV2_REFUSED)
         raise S3Error(
             "InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization"
         )
