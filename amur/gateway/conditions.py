@@ -63,18 +63,18 @@ def _rfc_date(fields: list[str]) -> int | None:
     if not fields[0].endswith(","):  # asctime: Sun Nov  6 08:49:37 1994 [zone]
         _, month, day, clock, *rest = fields
         year = next(text for text in reversed(rest) if text.isdigit())
-        fields = ["", day, month, year, clock]
-    _, day, month, year_text, clock = fields[:5]
-    zone = fields[5].upper() if len(fields) > 5 else "GMT"
-    year = _full_year(year_text)
-    hour, minute, second = (int(part) for part in clock.split(":"))
-    moment = datetime(
-        year, _MONTHS[month[:3].lower()], int(day), hour, minute, min(second, 59), tzinfo=UTC
-    )
-    if zone in _ZONES:
+        zone = "GMT"
+    else:
+        _, day, month, year, clock, *rest = fields
+        zone = rest[0] if rest else "GMT"
+    if zone.upper() in _ZONES:
+        hour, minute, second = (int(part) for part in clock.split(":"))
+        at = _MONTHS[month[:3].lower()]
+        # a leap second is the one before it
+        moment = datetime(_full_year(year), at, int(day), hour, minute, min(second, 59), tzinfo=UTC)
         return int(moment.timestamp())
-    offset = parsedate_tz(f"Mon, {day} {month[:3]} {year} {clock} {fields[5]}")
-    return int(mktime_tz(offset)) if offset and offset[9] is not None else None
+    other = parsedate_tz(f"Mon, {day} {month[:3]} {_full_year(year)} {clock} {zone}")
+    return int(mktime_tz(other)) if other else None
 
 
 def _full_year(text: str) -> int:

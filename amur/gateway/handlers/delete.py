@@ -111,7 +111,7 @@ def _error_line(doomed: _Doomed, error: BaseException) -> str:
 
 
 def _deleted_line(doomed: _Doomed, result: DeleteResult) -> str:
-    marker = ()
+    marker: tuple[str, ...] = ()
     if result.is_marker:
         marker = (
             xml.tag("DeleteMarker", "true"),
