@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amur import limits
 from amur.clock import Clock, SystemClock
@@ -25,7 +25,9 @@ from amur.gateway.sigv4 import Authentication, PayloadMode, authenticate
 from amur.iam.keys import KeyRing
 from amur.iam.principal import ANONYMOUS
 from amur.objects.errors import StoreError
-from amur.objects.store import Store
+
+if TYPE_CHECKING:
+    from amur.objects.store import Store
 
 log = logging.getLogger("amur.gateway")
 

@@ -6,12 +6,16 @@ A key that is missing answers 404 only to those who could list the bucket, else 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from amur.gateway.context import Context
 from amur.gateway.errors import S3Error
 from amur.iam.acl import Need, grants_read, grants_write
 from amur.iam.principal import Principal
-from amur.objects.store import Permit
 from amur.objects.types import BucketRecord, ObjectRecord
+
+if TYPE_CHECKING:
+    from amur.objects.store import Permit
 
 
 async def authorize(ctx: Context) -> None:

@@ -88,11 +88,11 @@ class Request:
         self._parse_path(domains)
 
     def _check_headers(self) -> None:
-        headers, pairs = self.headers, self.pairs
-        if len(pairs) > limits.HEADERS_MAX:
+        if len(self.pairs) > limits.HEADERS_MAX:
             raise S3Error("RequestHeaderSectionTooLarge")
-        if len(headers) != len(pairs):
+        if len(self.headers) != len(self.pairs):
             self._join_repeated()
+        headers = self.headers
         names = "".join(headers)
         self.has_tigris = "tigris-" in names
         if len(names) + len("".join(headers.values())) > limits.HEADER_BYTES_MAX:

@@ -115,6 +115,7 @@ def parse(data: bytes, *roots: str) -> Node:
     parser.EntityDeclHandler = builder.refuse
     parser.ProcessingInstructionHandler = builder.refuse
     try:
+        data.decode()  # expat follows a byte order mark into UTF-16 whatever it is told
         parser.Parse(data, True)
     except (expat.ExpatError, _Refused, ValueError):
         raise S3Error("MalformedXML") from None
