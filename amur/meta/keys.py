@@ -17,6 +17,7 @@ which keeps the order of the raw bytes.
     G ~version n                     garbage: what lost its reference in that commit
     X ~version n                     doomed: nothing referred to it any more at that commit
     L version n                      replication log
+    Q key                            quarantine: a record given up as lost, from where it stood
     S name                           singletons: store identity, job states, format
 
 Exactly one of O and D exists for a key that has any version; both are named in the expectations
@@ -39,6 +40,7 @@ GARBAGE = b"G"
 DOOMED = b"X"
 LOG = b"L"
 SINGLETONS = b"S"
+QUARANTINE = b"Q"
 
 BUCKET_ID_BYTES = 8
 ID_BYTES = 16

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from amur.clock import Clock
-from amur.data.store import DataStore
+from amur.data.store import DataDamaged, DataFull, DataMissing, DataStore
+from amur.limits import BUCKET_NAME_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Conflict, Engine, EngineDamaged, EngineFull, Entry
 from amur.meta.records import BucketRecord, RecordDamaged, decode
@@ -22,6 +23,39 @@ ATTEMPTS_MAX = 60
 _BACKOFF_FREE_ATTEMPTS = 3
 _BACKOFF_STEP_S = 0.002
 _BACKOFF_MAX_S = 0.1
+_BUCKETS_CACHED_MAX = 10_000
+
+
+def storage_error(error: Exception) -> Exception:
+    """What an engine's or data store's error is to the callers of the store.
+
+    A failed engine or data store stays what it is: the process must stop, no request can help it.
+    """
+    if isinstance(error, EngineFull | DataFull):
+        return StorageFull("There is no room left to write")
+    if isinstance(error, EngineDamaged | RecordDamaged | DataDamaged | DataMissing):
+        return StorageDamaged(str(error))
+    return error
+
+
+class _Translation:
+    """`with translation:` raises the store's own errors in place of those below it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and (told := storage_error(error)) is not error:
+            raise told from error
+
+
+translation = _Translation()
+
+
+def bucket_key(name: str) -> bytes:
+    """Where a bucket's record lies; NoSuchBucket for what can't be the name of one."""
+    if len(name) > BUCKET_NAME_BYTES_MAX or not name.isascii():
+        raise NoSuchBucket(BucketName=name)
+    return keys.bucket_key(name)
 
 
 class Core:
@@ -43,18 +77,21 @@ class Core:
                 if tries >= _BACKOFF_FREE_ATTEMPTS:
                     ceiling = min(_BACKOFF_MAX_S, _BACKOFF_STEP_S * tries)
                     await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311 - jitter
-            except EngineFull as error:
-                raise StorageFull("The metadata has no room left") from error
-            except (EngineDamaged, RecordDamaged) as error:
-                raise StorageDamaged(str(error)) from error
+            except (EngineFull, EngineDamaged, RecordDamaged) as error:
+                raise storage_error(error) from error
         raise Overloaded("Too many writers of the same key")
 
     async def bucket(self, name: str) -> tuple[BucketRecord, tuple[bytes, int]]:
         """The bucket's record, to be read only, and the expectation that it has not changed."""
-        key = keys.bucket_key(name)
+        key = bucket_key(name)
         entry = await self.engine.get(key)
         record = self.bucket_of(name, entry)
         return record, (key, entry.version if entry else 0)
+
+    def bucket_seen(self, name: str) -> BucketRecord | None:
+        """The bucket's record as last read: a hint where to look, never an answer."""
+        cached = self._buckets.get(name)
+        return cached[1] if cached is not None else None
 
     def bucket_of(self, name: str, entry: Entry | None) -> BucketRecord:
         """Decode a bucket's entry, once for each of its versions."""
@@ -63,5 +100,7 @@ class Core:
             raise NoSuchBucket(BucketName=name)
         cached = self._buckets.get(name)
         if cached is None or cached[0] != entry.version:
+            if len(self._buckets) >= _BUCKETS_CACHED_MAX:
+                self._buckets.clear()
             cached = self._buckets[name] = (entry.version, decode(entry.value, BucketRecord))
         return cached[1]

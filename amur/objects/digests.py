@@ -62,11 +62,11 @@ def digest_of(algorithm: str, body: bytes) -> bytes:
 
 
 class Hasher:
-    """Digests of a body that comes in pieces."""
+    """Digests of a body that comes in pieces; without MD5 its digest is empty."""
 
-    def __init__(self, algorithms: Sequence[str] = ()) -> None:
+    def __init__(self, algorithms: Sequence[str] = (), *, md5: bool = True) -> None:
         self.size = 0
-        self._md5: _Hash = hashlib.md5(usedforsecurity=False)
+        self._md5: _Hash | None = hashlib.md5(usedforsecurity=False) if md5 else None
         self._crcs: dict[str, int] = {}
         self._shas: dict[str, _Hash] = {}
         for name in algorithms or (DEFAULT_ALGORITHM,):
@@ -79,7 +79,8 @@ class Hasher:
 
     def jobs(self) -> list[Callable[[bytes], None]]:
         """The slow hashes: give each of them every piece, in order, in whatever thread."""
-        return [self._md5.update, *(sha.update for sha in self._shas.values())]
+        slow = [*self._shas.values()] if self._md5 is None else [self._md5, *self._shas.values()]
+        return [each.update for each in slow]
 
     def add(self, piece: bytes) -> None:
         """Count a piece and hash what is fast; the jobs must be given it too."""
@@ -91,7 +92,8 @@ class Hasher:
         others = {name: sha.digest() for name, sha in self._shas.items()}
         for name, value in self._crcs.items():
             others[name] = value.to_bytes(_CRCS[name][1], "big")
-        return Digests(self.size, self._md5.digest(), others)
+        md5 = self._md5.digest() if self._md5 is not None else b""
+        return Digests(self.size, md5, others)
 
 
 def combined(algorithm: str, parts: Iterable[tuple[bytes, int]]) -> bytes:

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import NamedTuple
 
-from amur.data.store import DataError, DataFull
+from amur.data.store import DataError
 from amur.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PACK_BYTES_MAX, PUT_BYTES_MAX
 from amur.meta.records import Checksum, Extent
-from amur.objects.core import Core
+from amur.objects.core import Core, storage_error
 from amur.objects.digests import DEFAULT_ALGORITHM, Hasher, base64_text, digests_of
-from amur.objects.errors import EntityTooLarge, StorageDamaged, StorageFull, StoreError
+from amur.objects.errors import EntityTooLarge
 from amur.objects.types import Body, Digests, Verify
 
 HASH_IN_LOOP_BYTES_MAX = 16 * 1024
@@ -79,11 +79,16 @@ async def release(core: Core, taken: Taken) -> None:
             await core.data.unlink(file)
 
 
-def storage_error(error: DataError) -> StoreError:
-    """What a data store's error is to the callers of the store."""
-    if isinstance(error, DataFull):
-        return StorageFull("The disk has no room left")
-    return StorageDamaged(str(error))
+async def stream_digest(algorithm: str, stream: AsyncIterator[bytes]) -> bytes:
+    """One more digest of bytes that are stored already."""
+    hasher = Hasher([algorithm], md5=False)
+    jobs = hasher.jobs()
+    loop = asyncio.get_running_loop()
+    async for piece in stream:
+        hasher.add(piece)
+        for job in jobs:
+            await loop.run_in_executor(_hash_threads, job, piece)
+    return hasher.digests().others[algorithm]
 
 
 async def _take_small(

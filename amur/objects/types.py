@@ -16,8 +16,9 @@ from amur.meta.records import (
 )
 
 __all__ = [
-    "Attributes", "Body", "BucketRecord", "Checksum", "Conditions", "CorsRule", "DeleteResult",
-    "Digests", "ListEntry", "ListPage", "ObjectRecord", "PartRecord", "Reading", "UploadRecord",
+    "Attributes", "Body", "BucketRecord", "ByteRange", "Checksum", "CompletedPart", "Conditions",
+    "CorsRule", "DeleteResult", "Digests", "ListEntry", "ListPage", "ObjectRecord", "PartRecord",
+    "Permit", "Reading", "UploadRecord", "Verify",
 ]  # fmt: skip
 
 Body = bytes | AsyncIterator[bytes]
@@ -65,6 +66,26 @@ class Digests(NamedTuple):
 Verify = Callable[[Digests], list[Checksum]]
 """Called once the whole body was hashed, before anything is committed: raises BadDigest (and its
 kin) when a promise is broken, and answers the checksums to store with the object."""
+
+
+class ByteRange(NamedTuple):
+    """first-last inclusive; last None is open; first None is a suffix of `last` bytes."""
+
+    first: int | None
+    last: int | None
+
+
+class CompletedPart(NamedTuple):
+    """A part as the client names it on completion; checksums by S3 algorithm name, base64."""
+
+    number: int
+    etag: str
+    checksums: dict[str, str]
+
+
+Permit = Callable[[ObjectRecord | None], None]
+"""Called with the record found (None when there is none) before anything else is told of it;
+raises what the caller should see instead. For principals whose right depends on the object."""
 
 
 class Reading(NamedTuple):

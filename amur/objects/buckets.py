@@ -1,0 +1,155 @@
+"""Buckets: their records, and deleting them with or without what is in them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from amur.limits import LIST_BUCKETS_PAGE_MAX
+from amur.meta import keys
+from amur.meta.engine import ABSENT, STOP, Commit, Entry, Put, prefix_end
+from amur.meta.records import VERSION_STAMP, BucketRecord, ObjectRecord, decode, encode
+from amur.objects import multipart
+from amur.objects.core import Core, bucket_key, translation
+from amur.objects.errors import (
+    BucketAlreadyExists,
+    BucketAlreadyOwnedByYou,
+    BucketNotEmpty,
+    InvalidBucketState,
+    Overloaded,
+)
+from amur.objects.history import Change, Extra
+from amur.objects.names import check_bucket_name, text_bytes
+
+_TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS, keys.UPLOADS)
+_DROP_PAGE = 500
+"""Records that a forced deletion removes in one commit."""
+_FORCE_ROUNDS_MAX = 10
+"""Times that a bucket which is still being written to is emptied before giving up."""
+
+
+async def create_bucket(core: Core, bucket: BucketRecord) -> BucketRecord:
+    """See `Store.create_bucket`. Raises InvalidBucketName, BucketAlreadyExists,
+    BucketAlreadyOwnedByYou."""
+    check_bucket_name(bucket.name)
+    at = keys.bucket_key(bucket.name)
+
+    async def attempt() -> BucketRecord:
+        entry = await core.engine.get(at)
+        if entry is not None:
+            taken = decode(entry.value, BucketRecord)
+            mine = taken.owner == bucket.owner
+            raise (BucketAlreadyOwnedByYou if mine else BucketAlreadyExists)(BucketName=bucket.name)
+        bucket.id = secrets.token_bytes(keys.BUCKET_ID_BYTES)
+        bucket.created = core.clock.now_ns()
+        put = Put(at, encode(bucket), VERSION_STAMP)
+        bucket.version = await core.engine.commit(Commit(expect=[(at, ABSENT)], put=[put]))
+        return bucket
+
+    return await core.transact(attempt)
+
+
+async def read_bucket(core: Core, name: str) -> BucketRecord:
+    with translation:
+        return (await core.bucket(name))[0]
+
+
+async def update_bucket(
+    core: Core, name: str, change: Callable[[BucketRecord], None]
+) -> BucketRecord:
+    """See `Store.update_bucket`. Raises InvalidBucketState when versioning, once set, is taken
+    back: it can only be suspended."""
+    at = bucket_key(name)
+
+    async def attempt() -> BucketRecord:
+        entry = await core.engine.get(at)
+        old = core.bucket_of(name, entry)
+        assert entry is not None, "bucket_of raises NoSuchBucket of an absent bucket"
+        record = decode(entry.value, BucketRecord)
+        change(record)
+        assert (record.id, record.name) == (old.id, old.name), "a bucket keeps id and name"
+        if old.versioning and not record.versioning:
+            raise InvalidBucketState("Versioning can be suspended, never removed")
+        put = Put(at, encode(record), VERSION_STAMP)
+        commit = Commit(expect=[(at, entry.version)], put=[put])
+        record.version = await core.engine.commit(commit)
+        return record
+
+    return await core.transact(attempt)
+
+
+async def list_buckets(
+    core: Core, *, prefix: str = "", start_after: str = "", limit: int = 1000
+) -> tuple[list[BucketRecord], bool]:
+    """See `Store.list_buckets`."""
+    limit = max(0, min(limit, LIST_BUCKETS_PAGE_MAX))
+    start = keys.BUCKETS + text_bytes(prefix)[:1024]
+    if start_after:
+        start = max(start, keys.BUCKETS + text_bytes(start_after)[:1024] + b"\x00")
+    found: list[BucketRecord] = []
+    truncated = False
+
+    def visit(_key: bytes, value: memoryview, _version: int) -> bytes | None:
+        nonlocal truncated
+        if len(found) >= limit:
+            truncated = limit > 0
+            return STOP
+        found.append(decode(value, BucketRecord))
+        return None
+
+    with translation:
+        end = prefix_end(keys.BUCKETS + text_bytes(prefix)[:1024])
+        await core.engine.walk(start, end, visit)
+    return found, truncated
+
+
+async def delete_bucket(core: Core, name: str, *, force: bool = False) -> None:
+    """See `Store.delete_bucket`. A commit into the bucket and this one can't both succeed: each
+    expects what the other changes. Raises BucketNotEmpty."""
+    for _ in range(_FORCE_ROUNDS_MAX if force else 1):
+        if force:
+            await core.transact(lambda: _empty(core, name))
+        try:
+            await core.transact(lambda: _delete_empty(core, name))
+        except BucketNotEmpty:
+            if not force:
+                raise
+        else:
+            return
+    raise Overloaded("The bucket is being written to while it is deleted")
+
+
+async def _delete_empty(core: Core, name: str) -> None:
+    record, expect = await core.bucket(name)
+    ranges = [_range(table, record.id) for table in _TABLES]
+    for start, end in ranges:
+        if await core.engine.scan(start, end, 1):
+            raise BucketNotEmpty(BucketName=name)
+    commit = Commit(expect=[expect], expect_empty=ranges, delete=[expect[0]])
+    await core.engine.commit(commit)
+
+
+def _range(table: bytes, bucket_id: bytes) -> tuple[bytes, bytes]:
+    return table + bucket_id, prefix_end(table + bucket_id)
+
+
+async def _empty(core: Core, name: str) -> None:
+    """Drop uploads, then history, then what is newest, so that no history stands alone."""
+    bucket_id = (await core.bucket(name))[0].id
+    while page := await core.engine.scan(*_range(keys.UPLOADS, bucket_id), _DROP_PAGE):
+        for entry in page:
+            await multipart.abort_at(core, entry.key)
+    history = _range(keys.VERSIONS, bucket_id)
+    while page := await core.engine.scan(*history, _DROP_PAGE):
+        await core.engine.commit(_dropping(page).commit())
+    for table in (keys.OBJECTS, keys.MARKERS):
+        while page := await core.engine.scan(*_range(table, bucket_id), _DROP_PAGE):
+            await core.engine.commit(_dropping(page).commit(Extra(expect_empty=[history])))
+
+
+def _dropping(page: list[Entry]) -> Change:
+    change = Change([])
+    for entry in page:
+        change.expect(entry)
+        change.drop(entry.key, decode(entry.value, ObjectRecord))
+    return change

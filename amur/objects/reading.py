@@ -1,0 +1,162 @@
+"""Reading objects: whole, by range, by part; at hand when small, else as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from amur.data.store import DataStore
+from amur.limits import PACK_BYTES_MAX
+from amur.meta import keys
+from amur.meta.engine import Entry
+from amur.meta.records import ObjectRecord, PartRecord, decode, inline_body
+from amur.objects.conditions import check_read, check_source
+from amur.objects.core import Core, translation
+from amur.objects.errors import InvalidPartNumber, InvalidRange, InvalidRequest, StorageDamaged
+from amur.objects.locating import Found, locate
+from amur.objects.types import ByteRange, Conditions, Permit, Reading
+
+_PARTS_PAGE = 64
+"""Parts of a manifest read at once: their extents are a few KiB each at most."""
+
+
+async def open_object(
+    core: Core,
+    bucket: str,
+    key: str,
+    *,
+    version_id: str = "",
+    conditions: Conditions | None = None,
+    byte_range: ByteRange | None = None,
+    part_number: int = 0,
+    permit: Permit | None = None,
+    copying: bool = False,
+) -> Reading:
+    """See `Store.get`. `copying` reads the source of a copy: all that fails of its conditions is
+    PreconditionFailed. Raises InvalidRange, InvalidPartNumber besides what `locate` does."""
+    with translation:
+        found = await locate(core, bucket, key, version_id, permit)
+        record = found.record
+        if conditions is not None:
+            (check_source if copying else check_read)(conditions, record)
+        if byte_range is not None:
+            if part_number:
+                raise InvalidRequest("Cannot specify both Range header and partNumber parameter")
+            start, end = resolved(byte_range, record.size)
+        elif part_number:
+            start, end = await part_span(core, record, part_number)
+        else:
+            start, end = 0, record.size
+        return await _opened(core, found, start, end)
+
+
+async def head_object(
+    core: Core,
+    bucket: str,
+    key: str,
+    *,
+    version_id: str = "",
+    conditions: Conditions | None = None,
+    permit: Permit | None = None,
+) -> ObjectRecord:
+    with translation:
+        record = (await locate(core, bucket, key, version_id, permit)).record
+    if conditions is not None:
+        check_read(conditions, record)
+    return record
+
+
+def resolved(byte_range: ByteRange, size: int) -> tuple[int, int]:
+    """The range as [start, end) of a body of `size` bytes. Raises InvalidRange."""
+    first, last = byte_range
+    if first is None:
+        if not last or not size:
+            raise InvalidRange(size)
+        return max(0, size - last), size
+    if first >= size or (last is not None and last < first):
+        raise InvalidRange(size)
+    return first, size if last is None else min(last + 1, size)
+
+
+async def _opened(core: Core, found: Found, start: int, end: int) -> Reading:
+    record = found.record
+    if record.is_inline:
+        body = inline_body(found.entry.value)
+        if end - start != len(body):
+            body = body[start:end]
+        return Reading(record, start, end, body, None)
+    if end - start == record.size <= PACK_BYTES_MAX and len(record.extents) == 1:
+        return Reading(record, start, end, await core.data.read_small(record.extents[0]), None)
+    stream = pieces(core, record, start, end)
+    if end - start <= PACK_BYTES_MAX:
+        body = b"".join([piece async for piece in stream])
+        return Reading(record, start, end, body, None)
+    return Reading(record, start, end, None, stream)
+
+
+def body_of(found: Found) -> bytes:
+    """The inline body of a record, empty when it has none."""
+    return inline_body(found.entry.value) if found.record.is_inline else b""
+
+
+async def pieces(core: Core, record: ObjectRecord, start: int, end: int) -> AsyncIterator[bytes]:
+    """Bytes [start, end) of what is not inline, verified, in pieces of at most CHUNK_BYTES."""
+    with translation:
+        if not record.manifest:
+            async for piece in core.data.read(record.extents, start, end):
+                yield piece
+            return
+        at = start
+        async for offset, part in manifest_parts(core, record.manifest, start):
+            if at >= end:
+                return
+            if not offset <= at <= offset + part.size:
+                break
+            begin, upto = at - offset, min(part.size, end - offset)
+            async for piece in _part_pieces(core.data, part, begin, upto):
+                yield piece
+            at = offset + upto
+        if at < end:
+            raise StorageDamaged(f"Parts of the object are missing from byte {at} on")
+
+
+def _part_pieces(data: DataStore, part: PartRecord, start: int, end: int) -> AsyncIterator[bytes]:
+    return data.read(part.extents, start, end)
+
+
+async def manifest_parts(
+    core: Core, manifest: bytes, start: int = 0
+) -> AsyncIterator[tuple[int, PartRecord]]:
+    """(offset, part) of a completed object, from the one that holds byte `start` on."""
+    base = keys.manifest_key(manifest, 0)
+    end = keys.manifest_key(manifest, 2**64 - 1)
+    covering = await core.engine.scan(base, keys.manifest_key(manifest, start + 1), 1, reverse=True)
+    at = covering[0].key if covering else base
+    while page := await core.engine.scan(at, end, _PARTS_PAGE):
+        for entry in page:
+            yield _part(entry)
+        at = page[-1].key + b"\x00"
+
+
+def _part(entry: Entry) -> tuple[int, PartRecord]:
+    return int.from_bytes(entry.key[-8:], "big"), decode(entry.value, PartRecord)
+
+
+async def part_span(core: Core, record: ObjectRecord, number: int) -> tuple[int, int]:
+    """[start, end) of part `number`; a plain object is its own part 1."""
+    if not 1 <= number <= max(1, record.part_count):
+        raise InvalidPartNumber
+    if not record.manifest:
+        return 0, record.size
+    # parts of one size, as nearly all clients cut them, are found at once
+    async for _, part in manifest_parts(core, record.manifest):
+        guess = keys.manifest_key(record.manifest, (number - 1) * part.size)
+        entry = await core.engine.get(guess)
+        if entry is not None:
+            offset, guessed = _part(entry)
+            if guessed.number == number:
+                return offset, offset + guessed.size
+        break
+    async for offset, part in manifest_parts(core, record.manifest):
+        if part.number == number:
+            return offset, offset + part.size
+    raise StorageDamaged(f"Part {number} of the object is missing")
