@@ -341,7 +341,7 @@ def _no_endpoint(request: Request, level: str, sub: str) -> S3Error:
         return S3Error("NotImplemented", **({"Resource-Type": sub} if sub else {}))
     if sub == "versionId":
         return S3Error("InvalidArgument", "This operation does not accept a version-id.")
-    if request.method == "PUT" and ("GET", level, sub) in _ROUTES and sub:
+    if request.method == "PUT" and _ROUTES.get(("GET", level, sub)) in UNCONFIGURED:
         return S3Error("NotImplemented", f"Setting {sub} is not implemented.")
     error = S3Error("MethodNotAllowed", Method=request.method, ResourceType=level.upper())
     allowed = sorted({m for m, where, s in _ROUTES if where == level and s == sub} | {"OPTIONS"})
