@@ -48,6 +48,9 @@ OVERRIDES = {
     "response-expires": "expires",
 }
 
+_REFUSED = ("x-amz-grant-", "x-amz-object-lock-", "x-amz-server-side-encryption")
+"""Of a form, that is: among headers they don't come this far."""
+
 META = "x-amz-meta-"
 _META_CHARS = len(META)
 _token = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
@@ -66,7 +69,7 @@ def read_attributes(headers: Mapping[str, str], owner: str = "") -> Attributes:
     """What the headers of PutObject, CopyObject or CreateMultipartUpload say of the object.
 
     Raises S3Error: InvalidArgument, InvalidStorageClass, InvalidTag, MetadataTooLarge,
-    NotImplemented (x-amz-grant-*).
+    NotImplemented.
     """
     found = Attributes(owner=owner)
     content_type = headers.get("content-type")
@@ -83,8 +86,8 @@ def read_attributes(headers: Mapping[str, str], owner: str = "") -> Attributes:
         if name.startswith("x-amz-"):
             if name.startswith(META):
                 found.metadata[_meta_name(name)] = checked(name, value)
-            elif name.startswith("x-amz-grant-"):
-                raise S3Error("NotImplemented", "Grants are not implemented; use a canned ACL.")
+            elif name.startswith(_REFUSED):
+                raise S3Error("NotImplemented", f"{name} is not implemented.")
     if found.metadata:
         _check_metadata_size(found.metadata)
     tagging = headers.get("x-amz-tagging")
@@ -212,7 +215,10 @@ def printed(value: str) -> str:
 
 
 def object_headers(record: ObjectRecord, length: int) -> HeaderList:
-    """The headers that GET and HEAD of an object share; `length` bytes of body follow."""
+    """The headers that GET and HEAD of an object share, but for its version id.
+
+    `length` bytes of body follow.
+    """
     found = [
         ("last-modified", http_date(record.version // 1_000_000_000)),
         ("etag", f'"{record.etag}"'),
@@ -235,8 +241,6 @@ def object_headers(record: ObjectRecord, length: int) -> HeaderList:
         found.append(("x-amz-storage-class", record.storage_class))
     if record.acl:
         found.append(("x-amz-acl", record.acl))
-    if not record.is_null:
-        found.append(("x-amz-version-id", str(record.version)))
     return found
 
 

@@ -19,7 +19,7 @@ async def get_object_acl(ctx: Context) -> Response:
     bucket = await ctx.store.bucket(ctx.request.bucket)
     acl = record.acl if record.acl and bucket.object_acl else bucket.acl
     response = acl_xml.response(acl, record.owner or bucket.owner, bucket.owner)
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     return response
 
 
@@ -45,4 +45,4 @@ async def put_object_acl(ctx: Context) -> Response:
     record = await ctx.store.update_object(
         request.bucket, request.key, change, version_id=version_param(ctx)
     )
-    return Response(200, await version_headers(ctx, record))
+    return Response(200, version_headers(ctx, record))

@@ -35,7 +35,7 @@ async def get_object_attributes(ctx: Context) -> Response:
         told.append(tag("ObjectSize", record.size))
     response = xml_response("GetObjectAttributesResponse", *told)
     response.headers.append(("last-modified", http_date(record.modified_s())))
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     return response
 
 

@@ -16,12 +16,13 @@ def version_param(ctx: Context) -> str:
     return ctx.request.params.get("versionId", "")
 
 
-async def version_headers(ctx: Context, record: ObjectRecord) -> list[tuple[str, str]]:
+def version_headers(ctx: Context, record: ObjectRecord) -> list[tuple[str, str]]:
     """x-amz-version-id, in a bucket that has or had versions."""
     if not record.is_null:
         return [("x-amz-version-id", str(record.version))]
-    bucket = await ctx.store.bucket(ctx.request.bucket)
-    return [("x-amz-version-id", "null")] if bucket.versioning else []
+    # the store has just read it to find or place the record
+    bucket = ctx.store.core.bucket_seen(ctx.request.bucket)
+    return [("x-amz-version-id", "null")] if bucket is not None and bucket.versioning else []
 
 
 async def take_body(ctx: Context) -> Body:

@@ -96,7 +96,7 @@ async def copy_object(ctx: Context) -> Response:
         permit=look,
     )
     response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     response.headers += source_version(found[-1], source[2])
     return response
 
@@ -113,7 +113,7 @@ async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Respon
         await ctx.store.head(source[0], source[1], permit=permit)
     record = await ctx.store.rename(request.bucket, source[1], request.key)
     response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     return response
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import part_number
+from amur.gateway.handlers.common import part_number, version_headers
 from amur.gateway.headers import apply_overrides, checksum_mode, object_headers
 from amur.gateway.ranges import content_range, parse_range
 from amur.objects.store import ByteRange
@@ -30,7 +32,8 @@ async def head_object(ctx: Context) -> Response:
     if byte_range is not None or "partNumber" in request.params:
         reading, is_partial = await _open(ctx, byte_range)
         if reading.stream is not None:
-            await reading.stream.aclose()  # type: ignore[attr-defined]
+            assert isinstance(reading.stream, AsyncGenerator)
+            await reading.stream.aclose()
         return _answer(ctx, reading, is_partial)
     record = await ctx.store.head(
         request.bucket,
@@ -71,6 +74,7 @@ async def _open(ctx: Context, byte_range: ByteRange | None) -> tuple[Reading, bo
 def _answer(ctx: Context, reading: Reading, is_partial: bool) -> Response:
     request, record = ctx.request, reading.record
     headers = object_headers(record, reading.end - reading.start)
+    headers += version_headers(ctx, record)
     if request.params:
         apply_overrides(headers, request.params, is_signed=not ctx.principal.is_anonymous)
         if record.part_count and "partNumber" in request.params:

@@ -169,7 +169,7 @@ async def complete_upload(ctx: Context) -> Response:
         tag("ETag", f'"{record.etag}"'),
         *checksum_elements(record.checksums),
     )
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     return response
 
 

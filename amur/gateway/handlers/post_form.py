@@ -1,7 +1,111 @@
+"""PostObject: an upload by an HTML form."""
+
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from urllib.parse import urlencode, urlsplit
+
+from amur.gateway import xml
+from amur.gateway.authorize import authorize_form
+from amur.gateway.checksums import checksum_headers, expectations
 from amur.gateway.context import Context, Response
+from amur.gateway.errors import S3Error
+from amur.gateway.handlers.common import settle_acl, version_headers
+from amur.gateway.handlers.tagging import parse_tagging_document
+from amur.gateway.headers import read_attributes
+from amur.gateway.postpolicy import FormReader, PostUpload, authorize
+from amur.gateway.responses import xml_response
+from amur.meta.records import ObjectRecord
+from amur.objects.types import Attributes
 
 
 async def post_object(ctx: Context) -> Response:
-    raise NotImplementedError
+    """Store the form's file; signature, policy and rights come before its first byte."""
+    request = ctx.request
+    reader = FormReader(request.headers.get("content-type", ""))
+    stream = ctx.body.stream()
+    assert isinstance(stream, AsyncGenerator)
+    async with aclosing(stream):
+        begun = await _read_fields(reader, stream)
+        upload = authorize(reader, request.bucket, find_secret=ctx.keys.secret, now_s=ctx.now_s)
+        await authorize_form(ctx, upload.key_id)
+        attributes = _attributes(upload, ctx.principal.owner)
+        await settle_acl(ctx, attributes)
+        algorithms, verify = expectations(upload.headers, ctx.body)
+        record = await ctx.store.put(
+            request.bucket,
+            upload.key,
+            _file(reader, begun, stream),
+            attributes,
+            algorithms=algorithms,
+            verify=verify,
+        )
+    headers = [("etag", f'"{record.etag}"'), *checksum_headers(record.checksums)]
+    headers += version_headers(ctx, record)
+    return _answer(ctx, upload, record, headers)
+
+
+async def _read_fields(reader: FormReader, stream: AsyncIterator[bytes]) -> list[bytes]:
+    """Feed until the file begins; what came of it with the last field."""
+    async for data in stream:
+        begun = list(reader.feed(data))
+        if reader.fields is not None:
+            return begun
+    reader.finish()
+    raise AssertionError("a form without a file does not finish")
+
+
+async def _file(
+    reader: FormReader, begun: list[bytes], stream: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    for piece in begun:
+        yield piece
+    async for data in stream:
+        for piece in reader.feed(data):
+            yield piece
+    reader.finish()
+
+
+def _attributes(upload: PostUpload, owner: str) -> Attributes:
+    if "\0" in upload.key:
+        raise S3Error("InvalidArgument", "A key can't hold a NUL.", ArgumentName="key")
+    for name in upload.headers:
+        if name.startswith("x-tigris-"):
+            raise S3Error("NotImplemented", f"{name} in a form is not implemented.")
+    attributes = read_attributes(upload.headers, owner)
+    if upload.tagging:
+        attributes.tags = parse_tagging_document(upload.tagging.encode())
+    return attributes
+
+
+def _answer(
+    ctx: Context, upload: PostUpload, record: ObjectRecord, headers: list[tuple[str, str]]
+) -> Response:
+    request = ctx.request
+    etag = f'"{record.etag}"'
+    if upload.success_redirect:
+        where = _redirect(upload.success_redirect, request.bucket, upload.key, etag)
+        return Response(303, [*headers, ("location", where)])
+    base = "" if request.is_virtual_host else "/" + request.bucket
+    location = f"{request.scheme}://{request.headers['host']}{base}/{xml.url_encode(upload.key)}"
+    headers.append(("location", location))
+    if upload.success_status != 201:
+        return Response(upload.success_status, headers)
+    response = xml_response(
+        "PostResponse",
+        xml.tag("Location", location),
+        xml.tag("Bucket", request.bucket),
+        xml.tag("Key", upload.key),
+        xml.tag("ETag", etag),
+    )
+    response.status = 201
+    response.headers += headers
+    return response
+
+
+def _redirect(url: str, bucket: str, key: str, etag: str) -> str:
+    """The form's success_action_redirect with what was stored in its query."""
+    parts = urlsplit(url)
+    added = urlencode({"bucket": bucket, "key": key, "etag": etag})
+    return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()

@@ -27,4 +27,4 @@ async def put_object(ctx: Context) -> Response:
         verify=verify,
     )
     told = [("etag", f'"{record.etag}"'), *checksum_headers(record.checksums)]
-    return Response(200, told + await version_headers(ctx, record))
+    return Response(200, told + version_headers(ctx, record))

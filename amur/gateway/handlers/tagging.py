@@ -20,7 +20,7 @@ async def get_object_tagging(ctx: Context) -> Response:
         for key, value in record.tags.items()
     )
     response = xml_response("Tagging", xml.tag("TagSet", *tags))
-    response.headers += await version_headers(ctx, record)
+    response.headers += version_headers(ctx, record)
     return response
 
 
@@ -29,12 +29,12 @@ async def put_object_tagging(ctx: Context) -> Response:
     data = await ctx.body.read(limits.XML_BYTES_MAX)
     check_document(ctx.request.headers, ctx.body, data)
     record = await _replace(ctx, parse_tagging_document(data))
-    return Response(200, await version_headers(ctx, record))
+    return Response(200, version_headers(ctx, record))
 
 
 async def delete_object_tagging(ctx: Context) -> Response:
     record = await _replace(ctx, {})
-    return Response(204, await version_headers(ctx, record))
+    return Response(204, version_headers(ctx, record))
 
 
 async def permitted(ctx: Context) -> ObjectRecord:
