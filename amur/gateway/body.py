@@ -187,7 +187,10 @@ class _StallGuard:
         cancels = task.cancelling()
         self._since = now()
         try:
-            piece = await anext(source, None)
+            # not anext() with a default: CPython 3.11's crashes on an awaitable written in Rust
+            piece: bytes | None = await source.__anext__()
+        except StopAsyncIteration:
+            piece = None
         except asyncio.CancelledError:
             if self._stalled and task.uncancel() <= cancels:
                 raise S3Error("RequestTimeout") from None
