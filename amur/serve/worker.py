@@ -42,7 +42,7 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     opened = open_store(layout, settings.region)
     observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
     app = gateway(settings, key, opened, observer)
-    server = _server(app, settings)
+    server = server_of(app, settings)
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, server.stop)
     observer.start(loop)
@@ -76,7 +76,7 @@ def _access_log(settings: Settings, layout: Layout) -> AccessLog | None:
     return AccessLog(layout.access_log if settings.access_log == "file" else None)
 
 
-def _server(app: object, settings: Settings) -> Server:
+def server_of(app: object, settings: Settings) -> Server:
     """HTTP/1.1 only: no S3 client speaks HTTP/2, and it costs 2 us a request to be ready for it.
 
     One runtime thread (two cost 5 to 10 % more CPU for the same rate); asyncio's own tasks

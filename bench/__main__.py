@@ -1,0 +1,121 @@
+"""Run the table, print it, write bench/results/<name>.json and .svg."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.picture import draw
+from bench.rows import MIB, Plan, Row, Table
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> None:
+    arguments = _arguments()
+    console = Console(width=150)
+    quick = arguments.quick
+    plan = Plan(
+        seconds=2 if quick else 8,
+        records=arguments.records or (20_000 if quick else 200_000),
+        big_bytes=(256 if quick else 1024) * MIB,
+        streams=16 if quick else 64,
+        workers=arguments.workers,
+    )
+    work = Path(tempfile.mkdtemp(prefix="amur-bench-", dir=arguments.directory))
+    try:
+        machine = _machine(work)
+        console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
+        table = Table(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
+        table.fill()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    console.print(_printed(table.rows))
+    _write(arguments.name, machine, table.rows)
+    console.print(f"written to {RESULTS}/{arguments.name}.json and .svg")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="everything smaller: under 2 minutes")
+    parser.add_argument("--records", type=int, default=0, help="of YCSB and LIST [200,000]")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--name", default="latest", help="of the result files")
+    parser.add_argument("--directory", default="/var/tmp", help="a disk to measure on, not tmpfs")
+    return parser.parse_args()
+
+
+def _machine(work: Path) -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "fdatasync_us": round(_sync_us(work)),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _commit() -> str:
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or "unknown"
+
+
+def _sync_us(work: Path) -> float:
+    """What one durable append costs on this disk: the floor of a lone PUT."""
+    spent = []
+    with (work / "sync").open("wb", buffering=0) as file:
+        for _ in range(200):
+            began = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fdatasync(file.fileno())
+            spent.append(time.perf_counter() - began)
+    return statistics.median(spent) * 1e6
+
+
+def _value(row: Row) -> str:
+    number = f"{row.value:,.2f}" if row.value < 10 else f"{row.value:,.0f}"
+    return f"{number} {row.unit}" + (f", {row.bad} FAILED" if row.bad else "")
+
+
+def _printed(rows: list[Row]) -> RichTable:
+    table = RichTable(title="Amur, against a bare server in the same run")
+    for name in ("work", "measured", "of bare", "CPU us", "p50 ms", "p90", "p99", "target", ""):
+        table.add_column(name, justify="left" if name in ("work", "target") else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            _value(row),
+            f"{row.ratio:.0%}" if row.ratio else "",
+            f"{row.cpu_us:,.0f}" if row.cpu_us is not None else "",
+            *("" if number is None else f"{number:.2f}" for number in (row.p50, row.p90, row.p99)),
+            row.target,
+            "" if row.holds is None else "holds" if row.holds else "MISSED",
+        )
+    return table
+
+
+def _write(name: str, machine: dict[str, Any], rows: list[Row]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    told = {"machine": machine, "rows": [row.as_dict() for row in rows]}
+    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+    draw(rows, machine, RESULTS / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    main()
