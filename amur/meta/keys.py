@@ -26,7 +26,7 @@ of a commit that changes which version is newest.
 
 from __future__ import annotations
 
-from amur.meta.stamping import inverted_bytes, version_bytes
+from amur.meta.stamping import VERSION_MAX, inverted_bytes, version_bytes
 
 BUCKETS = b"B"
 OBJECTS = b"O"
@@ -84,6 +84,12 @@ def versions_prefix(bucket_id: bytes, key: bytes) -> bytes:
 
 def version_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
     return versions_prefix(bucket_id, key) + inverted_bytes(version)
+
+
+def split_version(key: bytes) -> tuple[bytes, int]:
+    """Bucket id and raw key, and the version, of a key in V."""
+    raw, version = unescaped(key[OBJECT_PREFIX_BYTES:])
+    return key[1:OBJECT_PREFIX_BYTES] + raw, VERSION_MAX - int.from_bytes(version, "big")
 
 
 def upload_key(bucket_id: bytes, key: bytes, upload_id: bytes) -> bytes:
