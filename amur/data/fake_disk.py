@@ -13,7 +13,7 @@ import os
 import posixpath
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from amur.data.disk import Disk, DiskFile, Space
@@ -111,7 +111,7 @@ class FakeDisk(Disk):
         self._lock = threading.RLock()
         self._files: dict[str, _Node] = {}
         self._safe_files: dict[str, _Node] = {}
-        self._directories: set[str] = {"/"}
+        self._directories: dict[str, dict[str, None]] = {"/": {}}  # to the names inside
         self._safe_directories: set[str] = {"/"}
         self._name_changes: list[tuple[str, _Node | None]] = []
 
@@ -134,11 +134,11 @@ class FakeDisk(Disk):
         """A new disk with what survived; nobody holds anything on it."""
         rng = random.Random(seed)  # noqa: S311 - simulation
         after = FakeDisk(seed, capacity=self.capacity)
-        for directory in sorted(self._directories):
+        for directory in self._directories:  # parents come first
             parent = posixpath.dirname(directory)
             safe = directory in self._safe_directories
             if parent in after._directories and (safe or rng.random() < 0.5):
-                after._directories.add(directory)
+                after._add_directory(directory)
         names = dict(self._safe_files)
         for path, node in self._name_changes:
             if rng.random() < 0.5:
@@ -148,7 +148,7 @@ class FakeDisk(Disk):
                     names[path] = node
         for path, node in sorted(names.items()):
             if posixpath.dirname(path) in after._directories:
-                after._files[path] = node.survivor(rng)
+                after._add_file(path, node.survivor(rng))
         after._safe_files = dict(after._files)
         after._safe_directories = set(after._directories)
         return after
@@ -193,8 +193,9 @@ class FakeDisk(Disk):
             self._existing(posixpath.dirname(path), self._directories)
             if path in self._files:
                 raise FileExistsError(errno.EEXIST, "exists", path)
-            node = self._files[path] = _Node()
+            node = _Node()
             node.held = True
+            self._add_file(path, node)
             self._name_changes.append((path, node))
             return FakeFile(self, node, holds=True)
 
@@ -215,6 +216,7 @@ class FakeDisk(Disk):
             node = self._files.pop(path, None)
             if node is not None:
                 node.links = 0
+                del self._directories[posixpath.dirname(path)][posixpath.basename(path)]
                 self._name_changes.append((path, None))
 
     def unlink_unless_held(self, path: str) -> None:
@@ -224,16 +226,15 @@ class FakeDisk(Disk):
     # --- directories ---
     def make_directory(self, path: str) -> None:
         with self.step():
-            while path not in self._directories:
-                self._directories.add(path)
-                path = posixpath.dirname(path)
+            self._add_directory(path)
 
     def sync_directory(self, path: str) -> None:
         with self.step():
             self._existing(path, self._directories)
-            for name in self._directories:
-                if posixpath.dirname(name) == path:
-                    self._safe_directories.add(name)
+            for name in self._directories[path]:
+                inside = posixpath.join(path, name)
+                if inside in self._directories:
+                    self._safe_directories.add(inside)
             waiting, self._name_changes = self._name_changes, []
             for name, node in waiting:
                 if posixpath.dirname(name) != path:
@@ -246,12 +247,22 @@ class FakeDisk(Disk):
     def names(self, path: str) -> list[str]:
         with self.step():
             self._existing(path, self._directories)
-            inside = [*self._files, *(self._directories - {"/"})]
-            return sorted(posixpath.basename(n) for n in inside if posixpath.dirname(n) == path)
+            return list(self._directories[path])
 
     def space(self, path: str) -> Space:
         used = sum(len(node.content) for node in self._files.values())
         return Space(max(0, self.capacity - used), self.capacity)
+
+    def _add_directory(self, path: str) -> None:
+        if path not in self._directories:
+            parent = posixpath.dirname(path)
+            self._add_directory(parent)
+            self._directories[path] = {}
+            self._directories[parent][posixpath.basename(path)] = None
+
+    def _add_file(self, path: str, node: _Node) -> None:
+        self._files[path] = node
+        self._directories[posixpath.dirname(path)][posixpath.basename(path)] = None
 
     # --- for tests ---
     def contents(self, path: str) -> bytearray:
@@ -265,7 +276,6 @@ class FakeDisk(Disk):
         self._existing(path, self._files)
         return self._files[path]
 
-    def _existing(self, path: str, where: object) -> None:
-        assert isinstance(where, dict | set)
+    def _existing(self, path: str, where: Mapping[str, object]) -> None:
         if path not in where:
             raise FileNotFoundError(errno.ENOENT, "not there", path)

@@ -53,8 +53,11 @@ class Files:
     def _lay_out(self) -> None:
         instances = posixpath.join(self._path, "instances")
         self.disk.make_directory(instances)
-        for number in range(256):
-            self.disk.make_directory(posixpath.join(self._path, f"{number:02x}"))
+        present = set(self.disk.names(self._path))
+        for name in (f"{number:02x}" for number in range(256)):
+            if name not in present:
+                self.disk.make_directory(posixpath.join(self._path, name))
+        # Whether or not we made them: who did may have been cut off before this.
         self.disk.sync_directory(self._path)
         self.disk.sync_directory(posixpath.dirname(self._path) or ".")
         for name in self.disk.names(instances):

@@ -86,6 +86,8 @@ def frames_of(
 ) -> Iterator[tuple[bytes, Frame]]:
     """(file id, frame) of payload [start, end) of the extents laid end to end."""
     begin = 0
+    if start >= end:
+        return
     for extent in extents:
         if begin >= end:
             return
