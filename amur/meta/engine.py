@@ -82,7 +82,12 @@ class EngineFull(EngineError):
 
 
 class EngineDamaged(EngineError):
-    """A value failed its checksum. The answer would be wrong, so there is none."""
+    """A value failed its checksum. The answer would be wrong, so there is none.
+
+    `key` is the entry's, as far as the engine can tell.
+    """
+
+    key: bytes = b""
 
 
 class EngineFailed(EngineError):

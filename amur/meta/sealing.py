@@ -44,4 +44,6 @@ def unsealed(key: bytes, stored: bytes | memoryview) -> bytes:
 
 def damaged(key: bytes) -> EngineDamaged:
     """The error for an entry at, or next to, `key`."""
-    return EngineDamaged(f"metadata is damaged near key {key[:80].hex()}")
+    error = EngineDamaged(f"metadata is damaged near key {key[:80].hex()}")
+    error.key = key
+    return error

@@ -40,6 +40,7 @@ class Collector(Worker):
         self._grace_ns = int(grace_seconds * 1e9)
         self._waiting: set[bytes] = set()  # unsealed files that stand in X already
         self._sealed: set[bytes] = set()
+        self._gone: set[bytes] = set()
 
     async def work(self) -> Worked:
         try:
@@ -61,7 +62,7 @@ class Collector(Worker):
         extents = [extent for record in records for extent in record.extents]
         idle = await unused(self._engine, manifests | {extent.file for extent in extents})
         await self._find_sealed(extents, idle)
-        files = idle - manifests
+        files = idle - manifests - self._gone
         sealed = files & self._sealed
         waiting = files - sealed - self._waiting
         puts = [doomed_put(n, manifest=m) for n, m in enumerate(sorted(idle & manifests), 2)]
@@ -81,7 +82,7 @@ class Collector(Worker):
         return len(entries)
 
     async def _find_sealed(self, extents: list[Extent], idle: set[bytes]) -> None:
-        """Learn which of the idle files nobody appends to any more."""
+        """Learn which of the idle files nobody appends to any more, and which are gone."""
         self._sealed &= idle
         # longer than any body in a pack: a block file, which was whole before it was referenced
         self._sealed |= {
@@ -90,10 +91,11 @@ class Collector(Worker):
             if extent.length > PACK_BYTES_MAX and extent.file in idle
         }
         unknown = {extent.file for extent in extents if extent.file in idle} - self._sealed
+        self._gone = set()
         if unknown:
-            for info in self._core.data.files():
-                if info.id in unknown and info.sealed:
-                    self._sealed.add(info.id)
+            there = {info.id: info.sealed for info in self._core.data.files() if info.id in unknown}
+            self._gone = unknown - there.keys()
+            self._sealed |= {file_id for file_id, is_sealed in there.items() if is_sealed}
 
     # --- X: what nothing refers to ---
     async def _free_doomed(self) -> tuple[int, int, int]:
@@ -134,7 +136,7 @@ class Collector(Worker):
         """Files that were not sealed when they were noted: for another grace period."""
         await self._find_sealed([Extent(file_id, 0, 0) for file_id in idle], set(idle))
         sealed = [file_id for file_id in idle if file_id in self._sealed]
-        unsealed = [file_id for file_id in idle if file_id not in self._sealed]
+        unsealed = [file_id for file_id in idle if file_id not in self._sealed | self._gone]
         puts = [doomed_put(0, file_ids=sealed)] if sealed else []
         if unsealed:
             puts.append(doomed_put(1, file_ids=unsealed, is_sealed=False))
