@@ -12,7 +12,7 @@ THREADS = 4
 
 OVERLAPS_MAX = 16
 """Streams that may hold a second chunk, to work while the first is under way. Beyond that each
-holds one: 64 streams need about 80 MiB."""
+holds one, and reads take turns: 64 streams need about 80 MiB."""
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -23,6 +23,7 @@ class Jobs:
 
     def __init__(self, *, threaded: bool) -> None:
         self.overlaps = OVERLAPS_MAX
+        self.turns = asyncio.Semaphore(THREADS)  # for reads of streams without overlap
         self._pool = ThreadPoolExecutor(THREADS, "amur-data") if threaded else None
 
     def run(self, job: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:

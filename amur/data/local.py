@@ -99,29 +99,37 @@ class LocalDataStore(DataStore):
     # --- reading ---
     async def read(self, extents: Sequence[Extent], start: int, end: int) -> AsyncIterator[bytes]:
         todo = frames_of(extents, start, end, self._chunk_bytes)
-        overlapping = self._jobs.take_overlap()
-        current = coming = self._start(todo)
+        if not self._jobs.take_overlap():
+            for item in todo:
+                async with self._jobs.turns:
+                    reading = self._start(*item)
+                    piece = reading if isinstance(reading, bytes) else await reading
+                yield piece
+                del piece
+            return
+        current = coming = None
         try:
+            current = self._start_next(todo)
             while current is not None:
-                if overlapping:
-                    coming = self._start(todo)
+                coming = self._start_next(todo)
                 piece = current if isinstance(current, bytes) else await current
                 yield piece
                 del piece
-                current = coming if overlapping else self._start(todo)
+                current = coming
         finally:
-            if overlapping:
-                self._jobs.give_overlap()
-            for reading in (current, coming):
-                if isinstance(reading, asyncio.Future) and not reading.cancel():
-                    reading.exception()  # nobody else will ask for it
+            self._jobs.give_overlap()
+            for left in (current, coming):
+                if isinstance(left, asyncio.Future) and not left.cancel() and not left.cancelled():
+                    left.exception()  # or its going unasked for is reported
 
-    def _start(self, todo: Iterator[tuple[bytes, Frame]]) -> bytes | asyncio.Future[bytes] | None:
-        """Read the next frame, or begin to; None at the end."""
+    def _start_next(
+        self, todo: Iterator[tuple[bytes, Frame]]
+    ) -> bytes | asyncio.Future[bytes] | None:
         item = next(todo, None)
-        if item is None:
-            return None
-        file_id, frame = item
+        return None if item is None else self._start(*item)
+
+    def _start(self, file_id: bytes, frame: Frame) -> bytes | asyncio.Future[bytes]:
+        """Read the frame if that is quick, else begin to."""
         if frame.length <= INLINE_READ_BYTES:
             piece = self._read_cached(file_id, frame)
             if piece is not None:
@@ -163,8 +171,7 @@ class LocalDataStore(DataStore):
         return payload[frame.start : frame.end]
 
     async def check(self, extent: Extent) -> None:
-        forget = self._jobs.run(self._forget, extent)
-        await forget
+        await self._jobs.run(self._forget, extent)
         for frame in frames(extent, 0, extent.length, self._chunk_bytes):
             await self._jobs.run(self._read_frame, extent.file, frame)
 
