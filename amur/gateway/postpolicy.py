@@ -213,7 +213,10 @@ def _verify(fields: dict[str, str], find_secret: Callable[[str], str | None]) ->
     except ValueError:
         raise _invalid("x-amz-date", "must be in the form YYYYMMDDTHHMMSSZ") from None
     key_id, scope = split_credential(
-        fields["x-amz-credential"], amz_date, lambda why: _invalid("x-amz-credential", why)
+        fields["x-amz-credential"],
+        amz_date,
+        ("s3",),
+        lambda why: _invalid("x-amz-credential", why),
     )
     secret = find_secret(key_id)
     key = NOBODYS_KEY if secret is None else signing_key(secret, scope)

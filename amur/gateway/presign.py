@@ -60,11 +60,13 @@ def presign_url(
     now_s: int,
     expires_s: int,
     region: str = "auto",
+    payload: str = UNSIGNED_PAYLOAD,
     signed_headers: Mapping[str, str] | None = None,
 ) -> str:
     """A link that carries its own signature.
 
     `base_url` is scheme and host without a path; `signed_headers` must be sent along exactly so.
+    With another `payload` (as of `sign_request`) the link takes no other body.
     """
     amz_date = amz_date_of(now_s)
     scope = f"{amz_date[:8]}/{region}/s3/aws4_request"
@@ -79,7 +81,9 @@ def presign_url(
         ("X-Amz-Expires", str(expires_s)),
         ("X-Amz-SignedHeaders", signed),
     ]
-    canonical = canonical_request(method, path, pairs, headers, signed, UNSIGNED_PAYLOAD)
+    if payload != UNSIGNED_PAYLOAD:
+        pairs.append(("X-Amz-Content-Sha256", payload))
+    canonical = canonical_request(method, path, pairs, headers, signed, payload)
     to_sign = string_to_sign(amz_date, scope, canonical)
     signature = _signature(signing_key(secret, scope), to_sign)
     sent = f"{canonical_query(pairs)}&X-Amz-Signature={signature}"

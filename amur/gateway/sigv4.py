@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from email.utils import parsedate_tz
 from enum import Enum
 from functools import lru_cache
@@ -25,7 +25,6 @@ from amur.limits import CLOCK_SKEW_SECONDS_MAX, PRESIGN_SECONDS_DEFAULT
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = sha256().hexdigest()
-SERVICES = ("s3", "iam")
 
 
 class PayloadMode(Enum):
@@ -112,13 +111,14 @@ def authenticate(
     find_secret: Callable[[str], str | None],
     now_s: int,
     max_expires_s: int = PRESIGN_SECONDS_DEFAULT,
+    services: Container[str] = ("s3",),
     body_sha256: str = "",
 ) -> Authentication:
     """Verify a request's signature; raises S3Error.
 
     `path` is decoded, header names are lower-case and may repeat. `find_secret` answers None for
-    an unknown or disabled key. `body_sha256` stands in for a missing x-amz-content-sha256 (calls
-    to IAM do not send it; the caller must have hashed the body).
+    an unknown or disabled key. IAM calls come with service `iam` and no x-amz-content-sha256:
+    `services` must name it, and `body_sha256` is what the caller computed himself.
     """
     found = dict(headers)
     if len(found) != len(headers):
@@ -136,14 +136,14 @@ def authenticate(
                 "Signature query string parameter or the Authorization header should be specified",
                 ArgumentName="Authorization",
             )
-        claim = _claim_of_query(query, params, now_s, max_expires_s)
+        claim = _claim_of_query(query, params, now_s, max_expires_s, services)
         query = [pair for pair in query if pair[0] != "X-Amz-Signature"]
         kind = "presigned"
         payload = _presigned_payload(params, found, claim.signed)
         unsigned_ok = _UNSIGNED_OK_PRESIGNED.union([name.lower() for name in params])
     elif authorization is not None:
         kind, unsigned_ok = "header", _UNSIGNED_OK
-        claim = _claim_of_header(authorization, found, now_s)
+        claim = _claim_of_header(authorization, found, now_s, services)
         payload = found.get("x-amz-content-sha256") or body_sha256
     elif "AWSAccessKeyId" in params or "Signature" in params:
         raise S3Error("InvalidRequest", SIGV2_REFUSED)
@@ -281,7 +281,9 @@ def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
 # --- claims ---
 
 
-def _claim_of_header(authorization: str, headers: dict[str, str], now_s: int) -> _Claim:
+def _claim_of_header(
+    authorization: str, headers: dict[str, str], now_s: int, services: Container[str]
+) -> _Claim:
     scheme, _, rest = authorization.partition(" ")
     if scheme != ALGORITHM:
         if scheme == "AWS":
@@ -310,12 +312,16 @@ def _claim_of_header(authorization: str, headers: dict[str, str], now_s: int) ->
             ServerTime=amz_date_of(now_s),
             MaxAllowedSkewMilliseconds=str(CLOCK_SKEW_SECONDS_MAX * 1000),
         )
-    key_id, scope = split_credential(given["Credential"], amz_date, _malformed)
+    key_id, scope = split_credential(given["Credential"], amz_date, services, _malformed)
     return _Claim(key_id, scope, amz_date, given["SignedHeaders"], given["Signature"])
 
 
 def _claim_of_query(
-    query: QueryPairs, params: dict[str, str], now_s: int, max_expires_s: int
+    query: QueryPairs,
+    params: dict[str, str],
+    now_s: int,
+    max_expires_s: int,
+    services: Container[str],
 ) -> _Claim:
     if sum(name in _QUERY_AUTH for name, _ in query) != 6 or not params.keys() >= _QUERY_AUTH:
         raise _malformed_query(
@@ -342,7 +348,9 @@ def _claim_of_query(
             Expires=amz_date_of(signed_s + expires_s),
             ServerTime=amz_date_of(now_s),
         )
-    key_id, scope = split_credential(params["X-Amz-Credential"], amz_date, _malformed_query)
+    key_id, scope = split_credential(
+        params["X-Amz-Credential"], amz_date, services, _malformed_query
+    )
     signed = params["X-Amz-SignedHeaders"]
     return _Claim(key_id, scope, amz_date, signed, params["X-Amz-Signature"])
 
@@ -363,7 +371,10 @@ def _expires(text: str, max_expires_s: int) -> int:
 
 
 def split_credential(
-    credential: str, amz_date: str, malformed: Callable[[str], S3Error]
+    credential: str,
+    amz_date: str,
+    services: Container[str],
+    malformed: Callable[[str], S3Error],
 ) -> tuple[str, str]:
     """Key id and scope of `KEY/YYYYMMDD/REGION/SERVICE/aws4_request`; any region will do."""
     parts = credential.split("/")
@@ -378,7 +389,7 @@ def split_credential(
             f'Invalid credential date "{day}". This date is not the same as X-Amz-Date: '
             f'"{amz_date[:8]}".'
         )
-    if service not in SERVICES:
+    if service not in services:
         raise malformed(f'incorrect service "{service}". This endpoint belongs to "s3".')
     if terminator != "aws4_request":
         raise malformed(f'incorrect terminal "{terminator}". This endpoint uses "aws4_request".')
