@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 from struct import Struct
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import lmdb
@@ -28,6 +30,8 @@ from amur.meta.sealing import check, sealed, unsealed
 
 FORMAT = 1
 READERS_MAX = 1024  # read transactions at once, of all processes; 64 bytes each
+_DATA = "data.mdb"
+_DRAFT = "new-"
 _MAGIC = b"amur-meta"
 _FORMAT_KEY = b"amur-format"
 _STATE_KEY = b"amur-state"
@@ -57,27 +61,20 @@ def open_files(path: str, map_bytes: int) -> Files:
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-        env = lmdb.open(
-            path,
-            map_size=map_bytes,
-            max_dbs=4,
-            max_readers=READERS_MAX,
-            max_spare_txns=1,
-            mode=0o600,
-            readahead=False,
-            lib_version=0,
-        )
+        if not os.path.exists(os.path.join(path, _DATA)):
+            _create(path, map_bytes)
+        env = _open(path, map_bytes)
     except (lmdb.VersionMismatchError, lmdb.InvalidError) as error:
         raise EngineRefused(f"{path}: this is not Amur's metadata ({error})") from error
     except (lmdb.Error, OSError) as error:
         raise _refused(path, error) from error
     try:
         env.reader_check()
-        with env.begin(write=True, buffers=True) as txn:
-            main = env.open_db(None, txn)
-            _identify(path, env, txn)
-            files = Files(env, main, Keyspace(env, txn))
+        main = env.open_db()
+        with env.begin(main, buffers=True) as txn:
+            _identify(path, txn)
             read_state(txn, main)
+        return Files(env, main, Keyspace(env, None, create=False))
     except lmdb.Error as error:
         env.close()
         raise translated(error) from error
@@ -87,7 +84,39 @@ def open_files(path: str, map_bytes: int) -> Files:
     except BaseException:
         env.close()
         raise
-    return files
+
+
+def _open(path: str, map_bytes: int) -> lmdb.Environment:
+    return lmdb.open(
+        path,
+        map_size=map_bytes,
+        max_dbs=4,
+        max_readers=READERS_MAX,
+        max_spare_txns=1,
+        mode=0o600,
+        readahead=False,
+        lib_version=0,
+    )
+
+
+def _create(path: str, map_bytes: int) -> None:
+    """Make the files whole or not at all, whatever stops us, or competes with us, on the way.
+
+    LMDB alone would leave torn first pages after a power cut, and a directory entry unsynced.
+    """
+    with TemporaryDirectory(dir=path, prefix=_DRAFT, ignore_cleanup_errors=True) as draft:
+        env = _open(draft, map_bytes)
+        with env.begin(write=True, buffers=True) as txn:
+            Keyspace(env, txn, create=True)
+            txn.put(_FORMAT_KEY, sealed(_FORMAT_KEY, 0, _MAGIC + bytes([FORMAT])))
+            txn.put(_STATE_KEY, sealed(_STATE_KEY, 0, _STATE.pack(0, 1, txn.id())))
+        env.close()
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another was faster
+            os.link(os.path.join(draft, _DATA), os.path.join(path, _DATA))
+    for stale in Path(path).glob(_DRAFT + "*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    _fsync(Path(path))
+    _fsync(Path(path).parent)
 
 
 def _refused(path: str, error: Exception) -> EngineError:
@@ -102,15 +131,11 @@ def _refused(path: str, error: Exception) -> EngineError:
     return EngineRefused(f"{path}: metadata can't be opened: {error}")
 
 
-def _identify(path: str, env: lmdb.Environment, txn: Txn) -> None:
-    """Make the two records of a new environment; refuse one that isn't ours or is newer."""
+def _identify(path: str, txn: Txn) -> None:
+    """Refuse an environment that isn't ours, or is newer."""
     stored = txn.get(_FORMAT_KEY)
     if stored is None:
-        if env.stat()["entries"]:
-            raise EngineRefused(f"{path}: these files belong to another program")
-        txn.put(_FORMAT_KEY, sealed(_FORMAT_KEY, 0, _MAGIC + bytes([FORMAT])))
-        txn.put(_STATE_KEY, sealed(_STATE_KEY, 0, _STATE.pack(0, 1, txn.id())))
-        return
+        raise EngineRefused(f"{path}: these files belong to another program")
     payload = unsealed(_FORMAT_KEY, stored)
     if payload[:-1] != _MAGIC:
         raise EngineRefused(f"{path}: these files belong to another program")
@@ -155,7 +180,7 @@ def copy_to(env: lmdb.Environment, path: str) -> None:
     if target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     partial = target.with_name(target.name + ".partial")
-    data = partial / "data.mdb"
+    data = partial / _DATA
     partial.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         data.unlink(missing_ok=True)

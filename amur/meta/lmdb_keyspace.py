@@ -43,9 +43,9 @@ Txn: TypeAlias = "lmdb.Transaction[Any]"
 class Keyspace:
     """The two tables of one environment. Every method works inside the given transaction."""
 
-    def __init__(self, env: lmdb.Environment, txn: Txn) -> None:
-        self.keys = env.open_db(b"keys", txn)
-        self.tails = env.open_db(b"tails", txn)
+    def __init__(self, env: lmdb.Environment, txn: Txn | None, create: bool) -> None:
+        self.keys = env.open_db(b"keys", txn, create=create)
+        self.tails = env.open_db(b"tails", txn, create=create)
 
     def find(self, txn: Txn, key: bytes) -> Any:
         """The stored value, checked."""
