@@ -137,7 +137,8 @@ async def _manifests(engine: Engine) -> AsyncIterator[str]:
     """A manifest is an object's, or on its way out."""
     garbage = {
         note.manifest
-        async for page in pages(engine, keys.GARBAGE)
+        for table in (keys.GARBAGE, keys.DOOMED)
+        async for page in pages(engine, table)
         for entry in page
         if (note := decode(entry.value, GarbageRecord)).manifest
     }

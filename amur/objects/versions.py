@@ -76,18 +76,15 @@ class _Merge:
 
         def visit(at: bytes, value: memoryview, _version: int) -> bytes | None:
             key = at[keys.OBJECT_PREFIX_BYTES :]
+            if key == self._marker and decode(value, ObjectRecord).version >= self._before > 0:
+                return None
             common = self._span.folded(key)
             if self._is_full(lines, common or key):
                 return STOP
-            if common is not None:
-                lines.append((common, False, None))
-                self._lines.append(lines[-1])
-                return prefix_end(base + common)
-            record = decode(value, ObjectRecord)
-            if key != self._marker or not self._before or record.version < self._before:
-                lines.append((key, False, record))
-                self._lines.append(lines[-1])
-            return None
+            record = decode(value, ObjectRecord) if common is None else None
+            lines.append((common or key, False, record))
+            self._lines.append(lines[-1])
+            return prefix_end(base + common) if common is not None else None
 
         return base + self._span.after, prefix_end(base + self._span.prefix), visit
 
