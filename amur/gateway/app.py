@@ -6,9 +6,12 @@ An RSGI application: granian calls `App.__rsgi__` once for each request.
 from __future__ import annotations
 
 import logging
+from asyncio import timeout
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
 from amur import limits
 from amur.clock import Clock, SystemClock
@@ -33,6 +36,9 @@ log = logging.getLogger("amur.gateway")
 
 _DRAINED_BYTES_MAX = 64 * limits.KIB
 """A refused body up to this long is read and dropped, so that the connection lives on."""
+
+_READER_STALL_SECONDS = 60
+"""A client that does not take one piece (at most limits.CHUNK_BYTES) in this time has gone."""
 
 Page = Callable[[], Awaitable[Response]]
 """One of our own pages below `/-/`."""
@@ -222,8 +228,11 @@ class App:
         transport = proto.response_stream(response.status, response.headers)
         try:
             async for piece in stream:
-                await transport.send_bytes(piece)
+                async with timeout(_READER_STALL_SECONDS):
+                    await transport.send_bytes(piece)
                 exchange.sent += len(piece)
+        except (ProtocolClosed, TimeoutError):
+            exchange.code = "ClientGone"
         except Exception as error:
             exchange.code = "Broken"
             log.error("request %s broke off", exchange.request.id, exc_info=error)
