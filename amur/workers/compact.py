@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
+from amur.data.framing import CHECKSUM_BYTES
 from amur.data.store import DataDamaged, DataMissing, PackWriter
 from amur.limits import FILE_BYTES_MAX, MIB, PACK_BYTES_MAX
 from amur.meta.engine import Commit, Conflict
@@ -101,27 +102,30 @@ class Compactor(Worker):
         batch = [self._plan.pop() for _ in range(min(COPY_ENTRIES, len(self._plan)))]
         found = await self._engine.get_many([body.owner for body in batch])
         copied = size = 0
+        is_full = False
         for position, (body, entry) in enumerate(zip(batch, found, strict=True)):
-            if size >= COPY_BYTES or self._new_bytes >= self._file_bytes_max:
-                self._plan += reversed(batch[position:])
-                break
             place = (body.file, body.offset)
             try:
                 extent = extent_at(entry, place)
                 if extent is None or extent.length > PACK_BYTES_MAX:
                     continue
+                is_full = self._new_bytes + CHECKSUM_BYTES + extent.length > self._file_bytes_max
+                if size >= COPY_BYTES or (self._new_bytes and is_full):
+                    self._plan += reversed(batch[position:])
+                    break
                 data = await self._core.data.read_small(extent)
             except (DataDamaged, DataMissing, RecordDamaged) as error:
-                log.error("a body can't be moved", file=body.file.hex(), error=str(error))
+                log.error("a body can't be moved", owner=body.owner.hex(), error=str(error))
+                self._surveyor.stuck.add(body.file)
                 continue
             if self._writer is None:
                 self._writer = self._core.data.pack_writer()
             await self._writer.add(data)
             self._copied.append(place)
             size += len(data)
-            self._new_bytes += len(data)
+            self._new_bytes += CHECKSUM_BYTES + len(data)
             copied += 1
-        if self._new_bytes >= self._file_bytes_max:
+        if is_full:
             await self._finish()
         return counted(State.BUSY, copied=copied, copied_bytes=size)
 

@@ -54,6 +54,7 @@ class Surveyor:
     def __init__(self, core: Core, *, file_bytes_max: int = FILE_BYTES_MAX) -> None:
         self._core = core
         self._small_bytes = file_bytes_max * SMALL_FRACTION
+        self.stuck: set[bytes] = set()  # packs with damaged bodies: left alone until a restart
         self._files: Iterator[FileInfo] | None = None
         self._bad: list[Survey] = []
         self._small: list[Survey] = []
@@ -65,7 +66,8 @@ class Surveyor:
         files = self._files = self._files or self._core.data.files()
         page = [info for info, _ in zip(files, range(FILES_MAX), strict=False)]
         for info in page:
-            survey = await self._survey(info) if info.sealed else None
+            is_candidate = info.sealed and info.id not in self.stuck
+            survey = await self._survey(info) if is_candidate else None
             if survey is not None and survey.is_bad():
                 self._bad.append(survey)
             elif survey is not None and survey.size < self._small_bytes:
