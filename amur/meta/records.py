@@ -171,7 +171,7 @@ def decode(data: bytes | memoryview, kind: type[R]) -> R:
     end = _HEADER + int.from_bytes(data[9:_HEADER], "big")
     try:
         record: R = decoder.decode(data[_HEADER:end])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordDamaged(str(error)) from error
     record.version = int.from_bytes(data[1:9], "big")
     return record
