@@ -98,7 +98,7 @@ class _Merge:
             if self._is_full(lines, common or key):
                 return STOP
             record = decode(value, ObjectRecord) if common is None else None
-            lines.append((common or key, True, record))
+            lines.append((common or key, common is None, record))
             self._lines.append(lines[-1])
             return prefix_end(base + keys.escaped_prefix(common)) if common else None
 
