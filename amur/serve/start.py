@@ -11,7 +11,7 @@ from functools import partial
 
 from amur.config import Settings
 from amur.serve import checks
-from amur.serve.layout import Layout, RootKey
+from amur.serve.layout import Layout, Refusal, RootKey
 from amur.serve.supervisor import Process, Supervisor
 
 _LISTEN_WAIT_SECONDS = 20.0
@@ -45,6 +45,7 @@ def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
     # Imported once, before the fork: the children share the code and start at once.
     from amur.serve import jobs, worker
 
+    _try_storage(settings, layout)
     processes = [
         Process(f"worker {i}", partial(worker.main, settings, layout, key, f"worker-{i}"))
         for i in range(settings.workers)
@@ -56,6 +57,32 @@ def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
     if _wait_until_listening(settings, supervisor):
         _banner(settings, layout, key)
     return supervisor.run()
+
+
+def _try_storage(settings: Settings, layout: Layout) -> None:
+    """Open everything once in a child (never in the process that forks), creating what is new.
+
+    What can't be opened is told here, in one line, and not by every worker again and again.
+    """
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            from amur.serve.wiring import try_store
+
+            try_store(layout, settings.region)
+        except BaseException as error:
+            os.write(tell, f"{error or type(error).__name__}".encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with open(told, "rb") as pipe:
+        message = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    if status and not message:
+        message = f"the storage in {layout.root} can't be opened: run amur fsck {layout.root}"
+    if message:
+        raise Refusal(" ".join(message.split()))
 
 
 def _wait_until_listening(settings: Settings, supervisor: Supervisor) -> bool:

@@ -70,6 +70,15 @@ def open_store(layout: Layout, region: str) -> Opened:
     return Opened(engine, data, store, Core(engine, data, clock, region))
 
 
+def try_store(layout: Layout, region: str) -> None:
+    """Open, create what is new, close. Raises what a person should be told."""
+
+    async def attempt() -> None:
+        await open_store(layout, region).close()
+
+    asyncio.run(attempt())
+
+
 def job_workers(opened: Opened) -> list[Worker]:
     return standard_workers(opened.core)
 
