@@ -249,7 +249,7 @@ def explained(error: store.StoreError) -> S3Error:
     elif isinstance(error, store.NotModified):
         answer.headers.append(("etag", f'"{error.etag}"'))
         answer.headers.append(("last-modified", formatdate(error.modified_s, usegmt=True)))
-        if error.version_id:
+        if error.version_id not in ("", "null"):  # null says nothing where there are no versions
             answer.headers.append(("x-amz-version-id", error.version_id))
     elif isinstance(error, store.InvalidRange):
         answer.detail["ActualObjectSize"] = str(error.size)

@@ -149,6 +149,7 @@ async def test_conditions(
         if get == 304:
             assert (answer.body, answer.headers["etag"]) == (b"", ETAG)
             assert "last-modified" in answer.headers
+            assert "x-amz-version-id" not in answer.headers
     assert (await client("PUT", "/bkt/key", BODY, headers)).status == write
 
 

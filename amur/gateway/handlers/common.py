@@ -31,16 +31,17 @@ async def take_body(ctx: Context) -> Body:
     Raises EntityTooLarge before anything is read.
     """
     body = ctx.body
-    if body.length > limits.PUT_BYTES_MAX:
+    length = body.length
+    if length > limits.PUT_BYTES_MAX:
         raise S3Error(
             "EntityTooLarge",
-            ProposedSize=str(body.length),
+            ProposedSize=str(length),
             MaxSizeAllowed=str(limits.PUT_BYTES_MAX),
         )
-    if body.length <= limits.PACK_BYTES_MAX:
-        # the SHA-256 is checked with the other digests, in a thread when that pays
-        return await body.read(limits.PACK_BYTES_MAX, check_sha256=False)
-    return body.stream()
+    if length > limits.PACK_BYTES_MAX:
+        return body.stream()
+    # the SHA-256 is checked with the other digests, in a thread when that pays
+    return await body.read(limits.PACK_BYTES_MAX, check_sha256=False)
 
 
 async def settle_acl(ctx: Context, attributes: Attributes) -> None:
@@ -48,8 +49,6 @@ async def settle_acl(ctx: Context, attributes: Attributes) -> None:
 
     Clients send `x-amz-acl: private` unasked: where objects have no ACLs it is passed over.
     """
-    if not attributes.acl:
-        return
     bucket = await ctx.store.bucket(ctx.request.bucket)
     if bucket.ownership == "BucketOwnerEnforced":
         if attributes.acl not in ("bucket-owner-full-control", "private"):

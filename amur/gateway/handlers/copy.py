@@ -60,7 +60,8 @@ async def copy_object(ctx: Context) -> Response:
     if headers.get("x-tigris-rename", "false").lower() != "false":
         return await _rename(ctx, source, permit)
     attributes = read_attributes(headers, ctx.principal.owner)
-    await settle_acl(ctx, attributes)
+    if attributes.acl:
+        await settle_acl(ctx, attributes)
     replaces = _replaces(headers, "x-amz-metadata-directive")
     replaces_tags = _replaces(headers, "x-amz-tagging-directive")
     if source == (request.bucket, request.key, "") and not (

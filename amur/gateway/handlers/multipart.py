@@ -45,7 +45,8 @@ async def create_upload(ctx: Context) -> Response:
     request = ctx.request
     headers = request.headers
     attributes = read_attributes(headers, ctx.principal.owner)
-    await settle_acl(ctx, attributes)
+    if attributes.acl:
+        await settle_acl(ctx, attributes)
     asked = headers.get("x-amz-checksum-algorithm", "")
     upload = await ctx.store.create_upload(
         request.bucket,

@@ -31,7 +31,8 @@ async def post_object(ctx: Context) -> Response:
         upload = authorize(reader, request.bucket, find_secret=ctx.keys.secret, now_s=ctx.now_s)
         await authorize_form(ctx, upload.key_id)
         attributes = _attributes(upload, ctx.principal.owner)
-        await settle_acl(ctx, attributes)
+        if attributes.acl:
+            await settle_acl(ctx, attributes)
         algorithms, verify = expectations(upload.headers, ctx.body)
         record = await ctx.store.put(
             request.bucket,

@@ -14,7 +14,8 @@ async def put_object(ctx: Context) -> Response:
     request = ctx.request
     headers = request.headers
     attributes = read_attributes(headers, ctx.principal.owner)
-    await settle_acl(ctx, attributes)
+    if attributes.acl:
+        await settle_acl(ctx, attributes)
     algorithms, verify = expectations(headers, ctx.body)
     conditions = read_conditions(headers)
     record = await ctx.store.put(
