@@ -333,3 +333,16 @@ async def test_closing_leaves_no_locks(tmp_path: Path) -> None:
         await store.close()
     assert os.listdir(tmp_path / "instances") == []
     assert oct((tmp_path / "instances").stat().st_mode & 0o777) == "0o700"
+
+
+async def test_an_empty_file_of_a_living_writer_is_not_sealed(sizes: dict[str, int]) -> None:
+    """Between its creation and its lock a file looks as one that was let go."""
+    disk = FakeDisk(4)
+    store = LocalDataStore("/s", disk=disk, threaded=False, **sizes)
+    other = LocalDataStore("/s", disk=disk, threaded=False, **sizes)
+    _, file = other._files.create()
+    file.close()
+    assert [info.sealed for info in store.files()] == [False]
+    await other.close()
+    assert [info.sealed for info in store.files()] == [True]
+    await store.close()
