@@ -244,7 +244,7 @@ APP = """
     from amur.gateway.errors import S3Error
     from amur.gateway.sigv4 import Authentication, PayloadMode
 
-    body.STALL_SECONDS = 0.4
+    body.STALL_SECONDS = 0.5
 
     async def app(scope, proto):
         chunked = scope.path.startswith("/chunked")
@@ -296,8 +296,11 @@ class Server:
             return answer
 
     def outcome(self, path: str) -> str:
-        """Once the handler of `path` has ended; "" when it never began."""
-        deadline = time.monotonic() + 3
+        """Once the handler of `path` has ended; "" when it never began.
+
+        A client that is gone at once may go unnoticed by the server.
+        """
+        deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
             for line in self.outcomes.read_text().splitlines():
                 if line.startswith(path + " "):
@@ -368,7 +371,7 @@ SHAPES: dict[str, tuple[list[str], bytes, str]] = {
     "empty-number": ([CL("")], b"ppppp", "half"),
     "two-lengths": ([CL(5), CL(6)], b"pppppp", "half"),
     "list-of-lengths": ([CL("5, 6")], b"pppppp", "half"),
-    "no-length": ([], b"", "half"),
+    "no-length": ([], b"", "wait"),
     "te": ([TE], b"5\r\nppppp\r\n0\r\n\r\n", "half"),
     "te-short": ([TE], b"5\r\nppppp\r\n", "half"),
     "te-malformed": ([TE], b"5\r\nppppp\r\nzz\r\n", "half"),
@@ -388,7 +391,7 @@ CHUNKED_SHAPES: dict[str, tuple[list[str], bytes, str]] = {
     "decoded-less": ([CL(len(AWS)), "x-amz-decoded-content-length: 29999"], AWS, "half"),
     "decoded-more": ([CL(len(AWS)), "x-amz-decoded-content-length: 30001"], AWS, "half"),
     "no-decoded": ([CL(len(AWS))], AWS, "half"),
-    "no-length": ([DECODED], b"", "half"),
+    "no-length": ([DECODED], b"", "wait"),
     "not-chunked": ([CL(30_000), DECODED], PAYLOAD, "half"),
     "te-short": ([TE, DECODED], b"5\r\n5\r\npp\r\n", "half"),
     "te-ends-early": ([TE, DECODED], b"5\r\n5\r\npp\r\n0\r\n\r\n", "half"),
@@ -406,7 +409,8 @@ def test_never_stored(server: Server, shape: str, way: str) -> None:
     assert b"stored" not in answer
     if answer.startswith(b"HTTP/1.1 400"):
         return  # granian refused it before us
-    outcome = server.outcome(path) if end != "reset" or data else ""
+    outcome = server.outcome(path)
+    assert outcome or end in ("close", "half", "reset")
     assert not outcome.startswith("stored")
 
 
@@ -419,7 +423,7 @@ def test_never_stored_of_aws_chunks(server: Server, shape: str, way: str) -> Non
     headers, data, end = CHUNKED_SHAPES[shape]
     assert b"stored" not in server.send(request(path, headers, data), end=end)
     outcome = server.outcome(path)
-    assert outcome
+    assert outcome or end in ("close", "half", "reset")
     assert not outcome.startswith("stored")
 
 
