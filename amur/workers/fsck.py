@@ -34,8 +34,8 @@ async def fsck(
     Without `repair` it writes nothing but the time of the run. Raises EngineError.
     """
     session = Session(core, repair=repair, accept_loss=accept_loss)
-    records = RecordChecks(session)
     histories = HistoryChecks(session)
+    records = RecordChecks(session, histories)
     data = ByteChecks(session, histories)
     await data.collect_notes()
     await records.run()

@@ -8,7 +8,7 @@ from amur.data.store import DataDamaged, DataMissing, FileInfo
 from amur.meta import keys
 from amur.meta.engine import Commit, Entry, prefix_end
 from amur.meta.records import Extent, GarbageRecord, ObjectRecord, PartRecord
-from amur.workers.fsck_histories import HistoryChecks, split_version
+from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_session import (
     PAGE,
     UNREADABLE,
@@ -19,7 +19,7 @@ from amur.workers.fsck_session import (
     decoded_owner,
 )
 from amur.workers.owners import OWNER_TABLES, Place
-from amur.workers.usage import file_note, file_range, owners, unused
+from amur.workers.usage import file_note, file_range, unused
 
 
 class ByteChecks:
@@ -84,7 +84,7 @@ class ByteChecks:
                 if (extent.file, extent.offset) == (file_id, offset):
                     kind = await self._damage(extent)
                     if kind:
-                        repair = await self._giving_up(holder, record)
+                        repair = await self._histories.giving_up(holder)
                         detail = f"of {holder.key!r}"
                         found.append(Found(kind, reference.key, detail, repair))
         return found
@@ -109,25 +109,6 @@ class ByteChecks:
         except DataDamaged:
             return "file-truncated" if is_short else "bytes-damaged"
         return "file-truncated" if is_short else ""
-
-    async def _giving_up(self, holder: Entry, record: ObjectRecord | PartRecord) -> Repair:
-        """Give up the version, the upload's part, or every version that a manifest's part is of."""
-        session = self._session
-        if isinstance(record, PartRecord) and holder.key[:1] == keys.PARTS:
-            return session.dropping_part(holder, record)
-        versions = [holder]
-        if isinstance(record, PartRecord):
-            users = (await owners(session.engine, [(holder.key[1:17], 0)]))[0]
-            versions = [entry for entry in await session.read(users) if entry is not None]
-
-        async def repair() -> None:
-            for version in versions:
-                await session.giving_up(version)()
-                await self._histories.ordering(*split_version(version.key))()
-            if holder.key[:1] == keys.MANIFESTS:
-                await session.giving_up(holder)()
-
-        return repair
 
     # --- files ---
     async def _orphans(self) -> None:

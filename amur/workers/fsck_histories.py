@@ -13,6 +13,7 @@ from amur.meta.engine import Commit, Conflict, Entry, Put, prefix_end
 from amur.meta.records import ObjectRecord
 from amur.objects.references import garbage_put, reference_deletes, reference_puts
 from amur.workers.fsck_session import UNREADABLE, Found, Repair, Session, decoded
+from amur.workers.usage import owners
 
 VERSIONS_MAX = 10_000  # of one key that are put in order in one commit
 
@@ -100,6 +101,23 @@ class HistoryChecks:
     # --- repair ---
     def _found(self, kind: str, entry: Entry, bucket_id: bytes, key: bytes) -> Found:
         return Found(kind, entry.key, repair=self.ordering(bucket_id, key))
+
+    async def giving_up(self, holder: Entry) -> Repair:
+        """Give up a version, an upload's part, or every version that a manifest's part is of;
+        older versions step in."""
+        session = self._session
+        lost = [holder]
+        if holder.key[:1] == keys.MANIFESTS:
+            users = (await owners(session.engine, [(holder.key[1:17], 0)]))[0]
+            lost = [entry for entry in (*await session.read(users), holder) if entry is not None]
+
+        async def repair() -> None:
+            for entry in lost:
+                await session.giving_up(entry)()
+                if entry.key[:1] in (keys.OBJECTS, keys.MARKERS, keys.VERSIONS):
+                    await self.ordering(*split_version(entry.key))()
+
+        return repair
 
     def ordering(self, bucket_id: bytes, key: bytes) -> Repair:
         """Put every version of a key where it belongs. Does nothing if all do already."""

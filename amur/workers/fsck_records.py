@@ -19,6 +19,7 @@ from amur.meta.records import (
 )
 from amur.objects.multipart import abort_at
 from amur.objects.references import reference_puts
+from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_session import UNREADABLE, Found, Repair, Session, decoded
 from amur.workers.usage import doomed_put, file_range, unused
 
@@ -29,8 +30,9 @@ LOST_AND_FOUND = "lost-and-found-"
 class RecordChecks:
     """Buckets, versions, uploads, parts; then manifests."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, histories: HistoryChecks) -> None:
         self._session = session
+        self._histories = histories
         self._uploads: set[bytes] = set()
 
     async def run(self) -> None:
@@ -222,7 +224,7 @@ class RecordChecks:
             manifest = entry.key[1:17]
             part = decoded(entry, PartRecord)
             if part is None:
-                repair = self._session.giving_up(entry)
+                repair = await self._histories.giving_up(entry)
                 found.append(Found("record-undecodable", entry.key, repair=repair))
                 continue
             if manifest in orphans:
@@ -245,7 +247,7 @@ class RecordChecks:
         found = await self._check_references(entry, part)
         actual = sum(extent.length for extent in part.extents)
         if actual != part.size:
-            repair = self._session.giving_up(entry)
+            repair = await self._histories.giving_up(entry)
             detail = f"{actual} bytes, not {part.size}"
             found.append(Found("size-mismatch", entry.key, detail, repair))
         return found

@@ -29,7 +29,7 @@ class Scripted(Worker):
 
 async def until(condition: object) -> None:
     assert callable(condition)
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
 
