@@ -21,7 +21,7 @@ from amur.objects.errors import (
 from amur.objects.history import Change, Extra
 from amur.objects.names import check_bucket_name, text_bytes
 
-_TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS, keys.UPLOADS)
+_TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS)
 _DROP_PAGE = 500
 """Records that a forced deletion removes in one commit."""
 _FORCE_ROUNDS_MAX = 10
@@ -105,7 +105,15 @@ async def list_buckets(
 
 async def delete_bucket(core: Core, name: str, *, force: bool = False) -> None:
     """See `Store.delete_bucket`. A commit into the bucket and this one can't both succeed: each
-    expects what the other changes. Raises BucketNotEmpty."""
+    expects what the other changes. Uploads in progress are aborted, as Amazon does; should this
+    process die before that, the expirer finds them. Raises BucketNotEmpty."""
+    bucket_id = (await read_bucket(core, name)).id
+    await _delete_record(core, name, force=force)
+    with translation:
+        await _abort_uploads(core, bucket_id)
+
+
+async def _delete_record(core: Core, name: str, *, force: bool) -> None:
     for _ in range(_FORCE_ROUNDS_MAX if force else 1):
         if force:
             await core.transact(lambda: _empty(core, name))
@@ -134,17 +142,20 @@ def _range(table: bytes, bucket_id: bytes) -> tuple[bytes, bytes]:
 
 
 async def _empty(core: Core, name: str) -> None:
-    """Drop uploads, then history, then what is newest, so that no history stands alone."""
+    """Drop history, then what is newest, so that no history stands alone."""
     bucket_id = (await core.bucket(name))[0].id
-    while page := await core.engine.scan(*_range(keys.UPLOADS, bucket_id), _DROP_PAGE):
-        for entry in page:
-            await multipart.abort_at(core, entry.key)
     history = _range(keys.VERSIONS, bucket_id)
     while page := await core.engine.scan(*history, _DROP_PAGE):
         await core.engine.commit(_dropping(page).commit())
     for table in (keys.OBJECTS, keys.MARKERS):
         while page := await core.engine.scan(*_range(table, bucket_id), _DROP_PAGE):
             await core.engine.commit(_dropping(page).commit(Extra(expect_empty=[history])))
+
+
+async def _abort_uploads(core: Core, bucket_id: bytes) -> None:
+    while page := await core.engine.scan(*_range(keys.UPLOADS, bucket_id), _DROP_PAGE):
+        for entry in page:
+            await multipart.abort_at(core, entry.key)
 
 
 def _dropping(page: list[Entry]) -> Change:
