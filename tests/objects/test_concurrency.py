@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from amur.meta import keys
+from amur.meta.engine import Commit
 from amur.objects.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, StoreError
 from amur.objects.invariants import violations
 from amur.objects.store import Store
@@ -119,53 +120,118 @@ async def test_register_is_linearizable(racing: Store, bucket: str, seed: int) -
         assert not future, "a read saw a write that had not begun"
 
 
-@pytest.mark.parametrize("seed", range(15))
-async def test_everything_at_once_keeps_the_invariants(
-    racing: Store, bucket: str, seed: int
-) -> None:
-    async def client(chance: Random) -> None:
-        for _ in range(25):
-            key, other = chance.choice("abc"), chance.choice("abc")
-            large = bytes(chance.choice((10, 5000)))
+class Round:
+    """A few writers of one key, and what they were told: checked when all have ended."""
+
+    def __init__(self, store: Store, bucket: str, key: str, chance: Random) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._key = key
+        self._chance = chance
+        self._written: set[str] = set()
+        self._removed: set[str] = set()
+
+    async def writer(self) -> None:
+        store, bucket, key = self._store, self._bucket, self._key
+        for _ in range(3):
             try:
-                match chance.randrange(9):
+                match self._chance.randrange(6):
                     case 0 | 1:
-                        await racing.put(bucket, key, large)
+                        body = bytes(self._chance.choice((10, 5000)))
+                        self._written.add((await store.put(bucket, key, body)).version_id())
                     case 2:
-                        await racing.delete(bucket, key)
-                    case 3 | 4:
-                        page = await racing.list_versions(bucket)
-                        line = chance.choice(page.entries) if page.entries else None
-                        if line is not None and line.record is not None:
-                            version = line.record.version_id()
-                            await racing.delete(bucket, line.key, version_id=version)
-                    case 5:
-                        await racing.copy((bucket, key, ""), bucket, other, None, tags={})
-                    case 6:
-                        await racing.rename(bucket, key, other)
-                    case 7:
-                        state = chance.choice(("Enabled", "Suspended"))
-                        await racing.update_bucket(
-                            bucket, lambda record, to=state: setattr(record, "versioning", to)
+                        self._written.add((await store.delete(bucket, key)).version_id)
+                    case 3:
+                        await store.update_object(
+                            bucket, key, lambda record: record.tags.update(a="b")
                         )
                     case _:
-                        await racing.update_object(
-                            bucket, key, lambda record: setattr(record, "tags", {"a": "b"})
-                        )
+                        await self._remove_one()
             except StoreError:
                 continue
 
-    await asyncio.gather(*(client(Random(seed * 100 + i)) for i in range(6)))
+    async def _remove_one(self) -> None:
+        page = await self._store.list_versions(self._bucket)
+        records = [line.record for line in page.entries if line.record and line.key == self._key]
+        if records:
+            version = self._chance.choice(records[:2]).version_id()
+            await self._store.delete(self._bucket, self._key, version_id=version)
+            self._removed.add(version)
+
+    async def check(self) -> None:
+        page = await self._store.list_versions(self._bucket)
+        ids = {line.record.version_id() for line in page.entries if line.record}
+        assert ids == self._written - self._removed
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_versions_told_are_kept_and_versions_removed_are_gone(
+    racing: Store, versioned: str, seed: int
+) -> None:
+    chance = Random(seed)
+    for i in range(25):
+        race = Round(racing, versioned, f"key{i}", chance)
+        await asyncio.gather(*(race.writer() for _ in range(4)))
+        await race.check()
+        assert await violations(racing.core) == []
+        await racing.delete_bucket(versioned, force=True)
+        await racing.create_bucket(BucketRecord(name=versioned, owner="me", versioning="Enabled"))
+
+
+@pytest.mark.parametrize("seed", range(100))
+async def test_everything_at_once_keeps_the_invariants(
+    racing: Store, versioned: str, seed: int
+) -> None:
+    async def client(chance: Random) -> None:
+        for _ in range(5):
+            key, other = chance.choice("ab"), chance.choice("ab")
+            try:
+                match chance.randrange(6):
+                    case 0 | 1:
+                        await racing.put(versioned, key, bytes(chance.choice((10, 5000))))
+                    case 2:
+                        await racing.delete(versioned, key)
+                    case 3:
+                        await racing.copy((versioned, key, ""), versioned, other, None, tags={})
+                    case 4:
+                        await racing.rename(versioned, key, other)
+                    case _:
+                        await racing.update_bucket(versioned, _switch)
+            except StoreError:
+                continue
+
+    await asyncio.gather(*(client(Random(seed * 100 + i)) for i in range(4)))
     assert await violations(racing.core) == []
 
 
+def _switch(record: BucketRecord) -> None:
+    record.versioning = "Suspended" if record.versioning == "Enabled" else "Enabled"
+
+
+async def test_a_copy_is_of_what_the_source_is_when_it_is_committed(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put(bucket, "source", bytes(5000))
+    commit = store.core.engine.commit
+
+    async def commit_second(late: Commit) -> int:
+        monkeypatch.setattr(store.core.engine, "commit", commit)
+        await store.update_object(bucket, "source", lambda record: record.tags.update(late="yes"))
+        return await commit(late)
+
+    monkeypatch.setattr(store.core.engine, "commit", commit_second)
+    copied = await store.copy((bucket, "source", ""), bucket, "target", None)
+    assert copied.tags == {"late": "yes"}
+
+
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(60))
 async def test_a_put_is_never_lost_in_a_bucket_that_goes(
     racing: Store, bucket: str, force: bool, seed: int
 ) -> None:
     """Either the write fails, or it was there when the bucket went (force), or the bucket stays."""
     chance = Random(seed)
+    await racing.bucket(bucket)
 
     async def write(i: int) -> bool:
         for _ in range(chance.randrange(10)):
