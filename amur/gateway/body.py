@@ -7,10 +7,10 @@ here against Content-Length and, for aws-chunked, against the decoded length and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from granian._granian import RSGIProtocolClosed
 
@@ -18,6 +18,8 @@ from amur.gateway.chunked import ChunkedDecoder
 from amur.gateway.errors import S3Error
 from amur.gateway.sigv4 import Authentication, PayloadMode
 from amur.limits import BODY_RATE_MIN, BODY_STALL_SECONDS
+
+T = TypeVar("T")
 
 _CHUNKED = frozenset((
     PayloadMode.SIGNED_CHUNKS,
@@ -118,13 +120,13 @@ class RequestBody:
                 raise S3Error("XAmzContentSHA256Mismatch")
 
     async def _read_at_once(self) -> bytes:
+        guard = _StallGuard()
         try:
-            async with asyncio.timeout(STALL_SECONDS):
-                return await self._proto()
-        except TimeoutError:
-            raise S3Error("RequestTimeout") from None
+            return await guard.wait(self._proto())
         except RSGIProtocolClosed:
             raise S3Error("IncompleteBody") from None
+        finally:
+            guard.stop()
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The payload in pieces as they come, none empty.
@@ -142,7 +144,12 @@ class RequestBody:
         guard = _StallGuard()
         source = self._proto.__aiter__()
         try:
-            while (piece := await guard.next(source)) is not None:
+            while True:
+                try:  # not anext() with a default: that crashes on granian's awaitable
+                    piece = await guard.wait(source.__anext__())
+                except StopAsyncIteration:
+                    break
+                guard.received += len(piece)
                 if decoder is None:
                     if piece:
                         yield piece
@@ -158,15 +165,51 @@ class RequestBody:
             self.trailers = decoder.trailers
 
 
-class _StallGuard:
-    """Cancels a wait for the client when it sends less than BODY_RATE_MIN.
+class _Sweeper:
+    """Looks after all waiting bodies of a loop, four times in STALL_SECONDS, by one timer."""
 
-    One timer for the whole body looks four times in BODY_STALL_SECONDS. Only time spent waiting
-    for the client counts, so a slow disk is not held against it.
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.guards: set[_StallGuard] = set()
+        self._is_armed = False
+
+    def add(self, guard: _StallGuard) -> None:
+        self.guards.add(guard)
+        if not self._is_armed:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._is_armed = True
+        self.loop.call_later(STALL_SECONDS / 4, self._sweep)
+
+    def _sweep(self) -> None:
+        self._is_armed = False
+        now = self.loop.time()
+        for guard in self.guards:
+            guard.look(now)
+        if self.guards:
+            self._arm()
+
+
+_sweeper: _Sweeper | None = None
+"""Of the running loop; a worker has one for its whole life."""
+
+
+def _sweeper_of(loop: asyncio.AbstractEventLoop) -> _Sweeper:
+    global _sweeper  # noqa: PLW0603
+    if _sweeper is None or _sweeper.loop is not loop:
+        _sweeper = _Sweeper(loop)
+    return _sweeper
+
+
+class _StallGuard:
+    """Cancels a wait for a client that sends less than BODY_RATE_MIN over STALL_SECONDS.
+
+    Only time spent waiting for the client counts, so a slow disk is not held against it.
     """
 
     __slots__ = (
-        "_loop", "_mark", "_since", "_stalled", "_task", "_timer", "_waited", "received",
+        "_clock", "_mark", "_since", "_stalled", "_sweeper", "_task", "_waited", "received",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -176,47 +219,43 @@ class _StallGuard:
         self._since = 0.0  # when the current wait began
         self._task: asyncio.Task[object] | None = None  # waiting now
         self._stalled = False
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(STALL_SECONDS / 4, self._look)
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        self._sweeper = _sweeper_of(loop)
+        self._sweeper.add(self)
 
-    async def next(self, source: AsyncIterator[bytes]) -> bytes | None:
-        """The next piece, None at the end. Raises RequestTimeout."""
-        now = self._loop.time
+    def stop(self) -> None:
+        self._sweeper.guards.discard(self)
+
+    async def wait(self, source: Awaitable[T]) -> T:
+        """What the client sends next. Raises RequestTimeout."""
         task = self._task = asyncio.current_task()
         assert task is not None
         cancels = task.cancelling()
-        self._since = now()
+        self._since = self._clock()
         try:
-            # not anext() with a default: CPython 3.11's crashes on an awaitable written in Rust
-            piece: bytes | None = await source.__anext__()
-        except StopAsyncIteration:
-            piece = None
+            return await source
         except asyncio.CancelledError:
             if self._stalled and task.uncancel() <= cancels:
                 raise S3Error("RequestTimeout") from None
             raise
         finally:
             self._task = None
-        self._waited += now() - self._since
-        if piece is not None:
-            self.received += len(piece)
-        return piece
+            self._waited += self._clock() - self._since
 
-    def _look(self) -> None:
-        now = self._loop.time()
-        waited = self._waited + (now - self._since if self._task is not None else 0.0)
-        if waited >= STALL_SECONDS:
-            if self._task is not None and self.received - self._mark < BODY_RATE_MIN * waited:
-                self._stalled = True
-                self._task.cancel()
-                return
-            self._mark = self.received
-            self._waited = 0.0
-            self._since = now
-        self._timer = self._loop.call_later(STALL_SECONDS / 4, self._look)
-
-    def stop(self) -> None:
-        self._timer.cancel()
+    def look(self, now: float) -> None:
+        """Called by the sweeper."""
+        waiting = self._task is not None
+        waited = self._waited + (now - self._since if waiting else 0.0)
+        if waited < STALL_SECONDS or self._stalled:
+            return
+        if self._task is not None and self.received - self._mark < BODY_RATE_MIN * waited:
+            self._stalled = True
+            self._task.cancel()
+            return
+        self._mark = self.received
+        self._waited = 0.0
+        self._since = now
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

@@ -231,6 +231,7 @@ def is_signature(given: str, key: bytes, to_sign: str) -> bool:
     return len(given) == 64 and given.isascii() and compare_digest(expected, given)
 
 
+@lru_cache(maxsize=256)
 def epoch_of(amz_date: str) -> int:
     """Seconds of `YYYYMMDDTHHMMSSZ`; raises ValueError."""
     if len(amz_date) != 16 or amz_date[8] != "T" or amz_date[15] != "Z":

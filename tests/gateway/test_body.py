@@ -227,13 +227,23 @@ async def test_cancelled_from_outside_stays_cancelled() -> None:
         await task
 
 
-async def test_an_abandoned_stream_leaves_no_timer() -> None:
+async def test_an_abandoned_stream_is_no_longer_watched() -> None:
     stream = body_of(b"x", 60.0, length=BIG).stream()
     assert await anext(stream) == b"x"
+    assert body_module._sweeper is not None
+    assert len(body_module._sweeper.guards) == 1
     await stream.aclose()  # type: ignore[attr-defined]
-    loop = asyncio.get_running_loop()
-    if hasattr(loop, "_scheduled"):
-        assert all(timer.cancelled() for timer in loop._scheduled)
+    assert not body_module._sweeper.guards
+
+
+@pytest.mark.usefixtures("_short_patience")
+async def test_one_timer_watches_many_bodies() -> None:
+    slow = [body_of(b"x", 60.0, length=BIG) for _ in range(20)]
+    fine = [body_of(b"x", 0.3, b"y", 0.001) for _ in range(5)]
+    fine += [body_of(b"x" * 4000, 0.25, b"y" * 4000, 0.25, b"z" * BIG) for _ in range(5)]
+    outcomes = await asyncio.gather(*map(taken, slow + fine), return_exceptions=True)
+    codes = [one.code if isinstance(one, S3Error) else len(one) for one in outcomes]  # type: ignore[arg-type]
+    assert codes == ["RequestTimeout"] * 25 + [8000 + BIG] * 5
 
 
 # --- a real server; every answer that is not `stored` is right ---
@@ -244,7 +254,7 @@ APP = """
     from amur.gateway.errors import S3Error
     from amur.gateway.sigv4 import Authentication, PayloadMode
 
-    body.STALL_SECONDS = 0.5
+    body.STALL_SECONDS = 0.3
 
     async def app(scope, proto):
         chunked = scope.path.startswith("/chunked")
