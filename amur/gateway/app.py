@@ -6,12 +6,9 @@ An RSGI application: granian calls `App.__rsgi__` once for each request.
 from __future__ import annotations
 
 import logging
-from asyncio import timeout
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-
-from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
 from amur import limits
 from amur.clock import Clock, SystemClock
@@ -22,6 +19,7 @@ from amur.gateway.endpoints import Endpoint, route
 from amur.gateway.errors import S3Error, explained
 from amur.gateway.handlers import cors
 from amur.gateway.observe import Observer
+from amur.gateway.outflow import ClientGone, Outflow
 from amur.gateway.request import Request, bucket_of_host, host_name
 from amur.gateway.responses import error_document
 from amur.gateway.sigv4 import Authentication, PayloadMode, authenticate
@@ -37,9 +35,6 @@ log = logging.getLogger("amur.gateway")
 _DRAINED_BYTES_MAX = 64 * limits.KIB
 """A refused body up to this long is read and dropped, so that the connection lives on."""
 
-_READER_STALL_SECONDS = 60
-"""A client that does not take one piece (at most limits.CHUNK_BYTES) in this time has gone."""
-
 Page = Callable[[], Awaitable[Response]]
 """One of our own pages below `/-/`."""
 
@@ -47,13 +42,14 @@ Page = Callable[[], Awaitable[Response]]
 class _Exchange:
     """A request, and what became of it: for the answer's headers and the access log."""
 
-    __slots__ = ("code", "endpoint", "key_id", "request", "sent")
+    __slots__ = ("code", "endpoint", "first", "key_id", "request", "sent")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.endpoint = ""
         self.key_id = ""
         self.code = ""
+        self.first = b""  # of a streamed response
         self.sent = 0
 
 
@@ -149,6 +145,9 @@ class App:
         if "form" not in endpoint.modes:
             await authorize(context)
         response = await endpoint.handler(context)
+        if response.stream is not None:
+            # while a failure can still be told by its status
+            exchange.first = await anext(response.stream, b"")
         if "origin" in request.headers:
             response.headers += await self._cors_headers(request)
         return response
@@ -213,7 +212,7 @@ class App:
         if response.status >= 400 and _announced_bytes(request) > _DRAINED_BYTES_MAX:
             # the rest of the body is not worth reading; the server drains less by itself
             headers.append(("connection", "close"))
-        if response.stream is not None:
+        if response.stream is not None and exchange.first:
             await self._stream(exchange, response, proto)
         elif request.method == "HEAD" or not response.body:
             proto.response_empty(response.status, headers)
@@ -225,18 +224,16 @@ class App:
         """Ends short of its Content-Length on any failure: granian then breaks the connection."""
         stream = response.stream
         assert stream is not None
-        transport = proto.response_stream(response.status, response.headers)
+        outflow = Outflow()
         try:
-            async for piece in stream:
-                async with timeout(_READER_STALL_SECONDS):
-                    await transport.send_bytes(piece)
-                exchange.sent += len(piece)
-        except (ProtocolClosed, TimeoutError):
+            await outflow.send(proto, response.status, response.headers, exchange.first, stream)
+        except ClientGone:
             exchange.code = "ClientGone"
         except Exception as error:
             exchange.code = "Broken"
             log.error("request %s broke off", exchange.request.id, exc_info=error)
         finally:
+            exchange.sent = outflow.sent
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
@@ -37,14 +39,6 @@ class Headers:
         return self.pairs
 
 
-class Transport:
-    def __init__(self, proto: Proto) -> None:
-        self.proto = proto
-
-    async def send_bytes(self, data: bytes) -> None:
-        self.proto.body += data
-
-
 class Proto:
     """Records the answer; gives the body in two pieces."""
 
@@ -53,7 +47,7 @@ class Proto:
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.body = b""
-        self.streamed = False
+        self.reading: asyncio.Task[bytes] | None = None
 
     async def __call__(self) -> bytes:
         return self.request_body
@@ -70,9 +64,9 @@ class Proto:
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
 
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport:
-        self.status, self.headers, self.streamed = status, headers, True
-        return Transport(self)
+    def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+        self.status, self.headers = status, headers
+        self.reading = asyncio.create_task(asyncio.to_thread(Path(file).read_bytes))
 
 
 class Answer:
@@ -133,6 +127,8 @@ class Client:
             client="192.0.2.7:4711",
         )
         await self.app.__rsgi__(scope, proto)
+        if proto.reading is not None:
+            proto.body = await proto.reading
         return Answer(proto)
 
     def _headers(

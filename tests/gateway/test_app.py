@@ -195,7 +195,7 @@ async def test_failures_of_the_store(
     assert bool(logged) == (status == 500)
 
 
-@pytest.mark.parametrize("pieces", [0, 1, 3])
+@pytest.mark.parametrize("pieces", [1, 3])
 async def test_a_stream_that_fails_ends_short(
     app: App, client: Client, store: Any, pieces: int, caplog: Any
 ) -> None:
@@ -221,6 +221,25 @@ async def test_a_stream_that_fails_ends_short(
     assert len(answer.body) == pieces * 1024
     assert closed == [True]
     assert "broke off" in caplog.text
+
+
+async def test_a_stream_that_fails_at_once_is_an_error(
+    app: App, client: Client, store: Any
+) -> None:
+    await client("PUT", "/bkt")
+    await client("PUT", "/bkt/key", b"x" * 4096)
+    record = await store.head("bkt", "key")
+
+    async def stream() -> AsyncIterator[bytes]:
+        raise StorageDamaged("flipped bit")
+        yield b""
+
+    async def get(*_: object, **__: object) -> Reading:
+        return Reading(record, 0, 4096, None, stream())
+
+    app._store = Breaking(store, get=get)  # type: ignore[assignment]
+    answer = await client("GET", "/bkt/key")
+    assert (answer.status, answer.code) == (500, "InternalError")
 
 
 async def test_refused_bodies_close_the_connection(client: Client) -> None:
