@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import pytest
 
 from amur.meta import keys
-from amur.meta.engine import Commit
 from amur.objects.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, StoreError
 from amur.objects.invariants import violations
 from amur.objects.store import Store
@@ -208,20 +208,76 @@ def _switch(record: BucketRecord) -> None:
     record.versioning = "Suspended" if record.versioning == "Enabled" else "Enabled"
 
 
+def before_call(
+    store: Store, method: str, number: int, action: Callable[[], Awaitable[object]]
+) -> None:
+    """Let `action` happen just before the call of that number of an engine's method."""
+    engine, calls = store.core.engine, 0
+    original = getattr(engine, method)
+
+    async def hooked(argument: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            setattr(engine, method, original)
+            await action()
+        return await original(argument)
+
+    setattr(engine, method, hooked)
+
+
 async def test_a_copy_is_of_what_the_source_is_when_it_is_committed(
-    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, bucket: str
 ) -> None:
     await store.put(bucket, "source", bytes(5000))
-    commit = store.core.engine.commit
 
-    async def commit_second(late: Commit) -> int:
-        monkeypatch.setattr(store.core.engine, "commit", commit)
+    async def tag() -> None:
         await store.update_object(bucket, "source", lambda record: record.tags.update(late="yes"))
-        return await commit(late)
 
-    monkeypatch.setattr(store.core.engine, "commit", commit_second)
+    before_call(store, "commit", 1, tag)
     copied = await store.copy((bucket, "source", ""), bucket, "target", None)
     assert copied.tags == {"late": "yes"}
+
+
+async def test_a_bucket_that_went_before_the_commit(store: Store, bucket: str) -> None:
+    before_call(store, "commit", 1, lambda: store.delete_bucket(bucket))
+    with pytest.raises(NoSuchBucket):
+        await store.put(bucket, "key", b"body")
+    assert await violations(store.core) == []
+
+
+async def test_a_bucket_that_was_replaced_before_the_commit(store: Store, bucket: str) -> None:
+    async def replace() -> None:
+        await store.delete_bucket(bucket)
+        await store.create_bucket(BucketRecord(name=bucket, owner="other"))
+
+    before_call(store, "commit", 1, replace)
+    await store.put(bucket, "key", b"body")
+    assert (await store.get(bucket, "key")).body == b"body"
+    assert await violations(store.core) == []
+
+
+async def test_versioning_that_was_enabled_before_the_commit(store: Store, bucket: str) -> None:
+    await store.put(bucket, "key", b"old")
+    before_call(store, "commit", 1, lambda: store.update_bucket(bucket, _switch))
+    await store.put(bucket, "key", b"new")
+    assert (await store.get(bucket, "key", version_id="null")).body == b"old"
+
+
+async def test_a_version_that_became_the_newest_between_the_reads(
+    store: Store, versioned: str
+) -> None:
+    first = await store.put(versioned, "key", b"first")
+    second = await store.put(versioned, "key", b"second")
+    marker = await store.delete(versioned, "key")
+
+    async def undelete() -> None:
+        await store.delete(versioned, "key", version_id=marker.version_id)
+
+    before_call(store, "get_many", 2, undelete)
+    await store.delete(versioned, "key", version_id=second.version_id())
+    assert (await store.head(versioned, "key")).version == first.version
+    assert await violations(store.core) == []
 
 
 @pytest.mark.parametrize("force", [False, True])
