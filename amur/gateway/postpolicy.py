@@ -44,12 +44,16 @@ _SIGNATURE_FIELDS = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz
 _UNCONDITIONAL = frozenset(("policy", "x-amz-signature", "bucket"))
 _NOT_SUBSTITUTED = frozenset(("policy", *_SIGNATURE_FIELDS))
 _FILENAME = "${filename}"
+_CONTENT_TYPE_CHARS_MAX = 1024
+"""A boundary has at most 70; what is parsed by pattern is kept short."""
 
 
 class FormReader:
     """Fields first, then the file, of a multipart/form-data body that comes in any pieces."""
 
     def __init__(self, content_type: str) -> None:
+        if len(content_type) > _CONTENT_TYPE_CHARS_MAX:
+            raise S3Error("MalformedPOSTRequest", "The Content-Type is too long.")
         kind, options = parse_options_header(content_type)
         if kind != "multipart/form-data":
             raise S3Error(

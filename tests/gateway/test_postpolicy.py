@@ -519,6 +519,7 @@ def test_rubbish_is_an_error_not_a_crash(body: bytes) -> None:
         ("multipart/form-data", "MalformedPOSTRequest"),
         ("multipart/form-data; boundary=", "MalformedPOSTRequest"),
         ("multipart/form-data; boundary=" + "x" * 2000, "MalformedPOSTRequest"),
+        ("multipart/form-data; boundary=x" + '; a="' * 200, "MalformedPOSTRequest"),
     ],
 )
 def test_content_type_must_be_a_form(content_type: str, code: str) -> None:

@@ -236,7 +236,7 @@ def by_botocore(
     request = AWSRequest(method, f"http://{HOST}{target}", headers={"Host": HOST} | headers)
     request.data = b""
     signer(Credentials(KEY_ID, SECRET), "s3", "us-east-1").add_auth(request)  # type: ignore[attr-defined]
-    parts = urlsplit(request.url)
+    parts = urlsplit(str(request.url))
     sent = [(name.lower(), str(value)) for name, value in request.headers.items()]
     return Wire(method, unquote(parts.path), parts.query, sent)
 
