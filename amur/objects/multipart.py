@@ -158,7 +158,14 @@ async def put_part(
         )
     needed = wanted or DEFAULT_ALGORITHM
     computed = algorithms if needed in algorithms else (needed, *algorithms)
-    taken = await take(core, body, algorithms=computed, verify=verify, inline_max=0)
+    taken = await take(
+        core,
+        body,
+        algorithms=computed,
+        verify=verify,
+        inline_max=0,
+        size_max=limits.PUT_BYTES_MAX,
+    )
     try:
         return await core.transact(lambda: _place_part(core, found, number, needed, taken))
     except StoreError:

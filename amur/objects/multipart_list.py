@@ -66,7 +66,8 @@ def _after(table: bytes, stem: bytes, cut: bytes, marker: bytes, upload_marker: 
     """The first metadata key behind the markers."""
     if not marker:
         return table
-    if cut and marker.startswith(stem) and marker.find(cut, len(stem)) == len(marker) - len(cut):
+    end = marker.find(cut, len(stem)) if cut and marker.startswith(stem) else -1
+    if end >= 0 and end + len(cut) == len(marker):  # a common prefix: all under it was listed
         return prefix_end(table + _open(marker))
     if not upload_marker:
         return prefix_end(table + keys.escaped(marker))
