@@ -6,6 +6,7 @@ kept in a singleton, so that a restart goes on.
 
 from __future__ import annotations
 
+import contextlib
 from itertools import groupby
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from amur.data.store import DataDamaged, DataError, DataMissing
 from amur.limits import MIB
 from amur.meta import keys
-from amur.meta.engine import Commit, Put, prefix_end
+from amur.meta.engine import Commit, EngineFull, Put, prefix_end
 from amur.meta.records import Extent
 from amur.objects.core import Core
 from amur.workers.owners import Place, extent_at
@@ -35,11 +36,14 @@ class Scrubber(Worker):
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._position = b""
         self.damaged: dict[bytes, str] = {}
 
     async def work(self) -> Worked:
-        stored = await self._core.engine.get(POSITION_KEY)
-        start = stored.value if stored is not None else keys.REFERENCES
+        if not self._position:
+            stored = await self._core.engine.get(POSITION_KEY)
+            self._position = stored.value if stored is not None else keys.REFERENCES
+        start = self._position
         if start == keys.REFERENCES:
             self.damaged = {}
         entries = await self._core.engine.scan(start, prefix_end(keys.REFERENCES), REFERENCES_MAX)
@@ -60,7 +64,9 @@ class Scrubber(Worker):
         else:
             if len(entries) == REFERENCES_MAX:
                 position = entries[-1].key + b"\x00"
-        await self._core.engine.commit(Commit(put=[Put(POSITION_KEY, position)]))
+        self._position = position
+        with contextlib.suppress(EngineFull):  # it only costs a restart some reading again
+            await self._core.engine.commit(Commit(put=[Put(POSITION_KEY, position)]))
         is_more = position != keys.REFERENCES
         return counted(more(is_more), extents=checked, bytes=size, damaged=bad)
 

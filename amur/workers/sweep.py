@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amur.data.store import FileInfo
+from amur.meta import keys
 from amur.meta.engine import Commit, Conflict
 from amur.objects.core import Core
 from amur.workers.usage import doomed_put, file_range, unused
 from amur.workers.worker import Worked, Worker, counted, more
 
 FILES_MAX = 256  # files looked at in one unit of work
+NOTHING = keys.doomed_key(0)
+"""Never there. A commit that deletes is carried out when the disk is full, too: this one frees."""
 
 
 class Sweeper(Worker):
@@ -50,6 +53,7 @@ class Sweeper(Worker):
                 Commit(
                     expect_empty=[file_range(file_id) for file_id in idle],
                     put=[doomed_put(0, file_ids=idle)],
+                    delete=[NOTHING],
                 )
             )
         except Conflict:
