@@ -166,6 +166,22 @@ async def test_a_visitor_seeks_backward_to_strictly_before(engine: Engine) -> No
     assert seen == [b"d", b"b", b"a", LONG[1]]
 
 
+@pytest.mark.parametrize("length", [1, 480, 500, 501, 1000])
+async def test_a_seek_backward_to_the_prefix_of_what_was_seen_leaves_it_out(
+    engine: Engine, length: int
+) -> None:
+    prefix = b"p" * length
+    await fill(engine, b"a", prefix, prefix + b"q" * 700)
+    seen: list[bytes] = []
+
+    def visit(key: bytes, value: memoryview, version: int) -> bytes | None:
+        seen.append(key)
+        return prefix if len(key) > length else None
+
+    await engine.walk(FIRST, LAST, visit, reverse=True)
+    assert seen == [prefix + b"q" * 700, b"a"]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_a_visitor_that_seeks_the_wrong_way_is_caught(engine: Engine, reverse: bool) -> None:
     await fill(engine, b"b")

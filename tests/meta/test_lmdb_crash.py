@@ -80,7 +80,7 @@ class Op(NamedTuple):
     synced: bool = False
 
 
-CALL = re.compile(r"(\d+) (?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)")
+CALL = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)")
 QUOTED = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
 
