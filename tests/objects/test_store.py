@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from random import Random
 
@@ -97,6 +98,7 @@ async def test_forced_deletion_of_more_than_a_page(store: Store, versioned: str)
 # --- keys and versions ---
 async def test_bad_keys(store: Store, bucket: str) -> None:
     await store.put(bucket, "k" * KEY_BYTES_MAX, b"")
+    attempt: Awaitable[object]
     for attempt in (store.put(bucket, "k" * 1025, b""), store.get(bucket, "k" * 1025)):
         with pytest.raises(errors.KeyTooLong):
             await attempt
