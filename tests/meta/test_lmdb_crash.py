@@ -267,6 +267,40 @@ def test_the_replay_would_see_a_missing_sync(
     assert bad > 10
 
 
+# --- errors of the disk ---
+
+
+@pytest.mark.parametrize("when", [2, 5, 11])
+@pytest.mark.parametrize(
+    ("call", "error", "raised"),
+    [
+        ("fdatasync", "EIO", "EngineFailed"),
+        ("pwrite64", "EIO", "EngineFailed"),
+        ("writev", "EIO", "EngineFailed"),
+        ("writev", "ENOSPC", "EngineFull"),
+    ],
+)
+def test_an_error_of_the_disk_is_told_and_never_acknowledged(
+    call: str, error: str, raised: str, when: int, judge: Judge, tmp_path: Path
+) -> None:
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed (Debian package strace)")
+    inject = f"inject={call}:error={error}:when={when}+"
+    command = [strace, "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+    subprocess.run([*COMMITTER, str(tmp_path / "meta"), "9"], env=ENV, check=True)
+    done = subprocess.run(
+        [*command, *COMMITTER, str(tmp_path / "meta"), "60"],
+        env=ENV,
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode != 0
+    assert f"amur.meta.engine.{raised}:" in done.stderr.decode()
+    acked = [int(line.split()[1]) for line in done.stdout.splitlines() if b"ack" in line]
+    assert judge.ask(tmp_path / "meta", acked)[0] == "right"
+
+
 # --- kills ---
 
 
