@@ -322,3 +322,34 @@ async def test_writers_enders_and_readers_at_once(store: Store, bucket: str, see
         assert "P" not in found
         assert "U" not in found
     assert await violations(store.core) == []
+
+
+@pytest.mark.parametrize("number", [2, 3, 7, 9999])
+@pytest.mark.parametrize("how", ["abort", "complete"])
+async def test_a_part_that_comes_at_the_last_moment(
+    store: Store, bucket: str, how: str, number: int
+) -> None:
+    """It is committed between the reading and the commit of the one who ends the upload."""
+    upload_id = await begin(store, bucket)
+    parts = await send(store, bucket, upload_id, {2: b"11111", 3: b"22222", 5: b"33333"})
+    engine = store.core.engine
+    commit = engine.commit
+
+    async def late(change: Any) -> int:
+        engine.commit = commit  # type: ignore[method-assign]
+        await store.put_part(bucket, "k", upload_id, number, b"late!")
+        return await commit(change)
+
+    engine.commit = late  # type: ignore[method-assign]
+    if how == "abort":
+        await store.abort_upload(bucket, "k", upload_id)
+    elif number in (2, 3):
+        with pytest.raises(InvalidPart):
+            await store.complete_upload(bucket, "k", upload_id, parts)
+        await store.abort_upload(bucket, "k", upload_id)
+    else:
+        await store.complete_upload(bucket, "k", upload_id, parts)
+    found = await tables(store)
+    assert "P" not in found
+    assert "U" not in found
+    assert await violations(store.core) == []

@@ -165,3 +165,50 @@ async def test_uncompacted_conditions_still_hold(world: Any) -> None:
     await world.store.put("bucket", "k001", b"new", conditions=Conditions(if_match=[etag]))
     assert await world.get("k001") == b"new"
     assert await world.get("k002") == bodies["k002"]
+
+
+@pytest.mark.parametrize("change", ["put", "delete", "copy", "tag"])
+async def test_what_changes_at_the_last_moment_is_skipped(world: Any, change: str) -> None:
+    """It is committed between the compactor's reading of the records and its commit."""
+    bodies = await fill(world, 40)
+    await seal(world)
+    commit = world.engine.commit
+    moments = 0
+
+    async def late(planned: Any) -> int:
+        nonlocal moments
+        world.engine.commit = commit
+        moments += 1
+        name = f"k{moments:03}"
+        if change == "put":
+            bodies[name] = await world.put(name, SMALL)
+        elif change == "delete":
+            await world.store.delete("bucket", name)
+            del bodies[name]
+        elif change == "copy":
+            await world.store.copy(("bucket", name, ""), "bucket", f"c{moments}", None)
+            bodies[f"c{moments}"] = bodies[name]
+        else:
+            await world.store.update_object("bucket", name, lambda o: o.tags.update(a="b"))
+        if moments < 10:
+            world.engine.commit = late
+        return int(await commit(planned))
+
+    world.engine.commit = late
+    compactor = Compactor(world.core, file_bytes_max=128 * 1024)
+    await run_until_idle([compactor])
+    world.engine.commit = commit
+    assert moments == 10
+    for name, body in bodies.items():
+        assert await world.get(name) == body
+    await world.assert_sound()
+    if change == "tag":
+        assert (await world.store.head("bucket", "k001")).tags == {"a": "b"}
+    places_of = {reference[:25] for reference in await world.table(keys.REFERENCES)}
+    if change == "copy":
+        assert len(places_of) == 40, "bytes stay shared"
+    world.die()
+    await world.rest(6)
+    for name, body in bodies.items():
+        assert await world.get(name) == body
+    await world.assert_nothing_left()
