@@ -100,6 +100,8 @@ class App:
                 response = await self._answer(exchange, proto, now_ns // 1_000_000_000)
             except Exception as error:
                 response = self._failure(exchange, error)
+            if "origin" in request.headers and request.method != "OPTIONS":
+                response.headers += await self._cors_headers(request)
             status = response.status
             await self._send(exchange, response, proto)
         finally:
@@ -148,8 +150,6 @@ class App:
         if response.stream is not None:
             # while a failure can still be told by its status
             exchange.first = await anext(response.stream, b"")
-        if "origin" in request.headers:
-            response.headers += await self._cors_headers(request)
         return response
 
     def _is_bucket_host(self, request: Request) -> bool:

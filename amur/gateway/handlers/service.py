@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 
 from amur import limits
 from amur.gateway.context import Context, Response
@@ -21,7 +21,7 @@ def encode_token(name: str) -> str:
 def decode_token(token: str) -> str:
     """Raises S3Error InvalidArgument for what `encode_token` never made."""
     try:
-        return urlsafe_b64decode(token.encode("ascii")).decode()
+        return b64decode(token, b"-_", validate=True).decode()
     except ValueError:
         raise S3Error(
             "InvalidArgument",
