@@ -55,7 +55,7 @@ class BucketAlreadyOwnedByYou(StoreError):
 
 
 class BucketNotEmpty(StoreError):
-    """Objects, versions or uploads remain."""
+    """Objects or versions remain."""
 
 
 class InvalidBucketName(StoreError):

@@ -20,7 +20,7 @@ from amur.data.memory import MemoryDataStore
 from amur.meta.lmdb_engine import LmdbEngine
 from amur.meta.memory import MemoryEngine
 from amur.objects.store import Store
-from tests.support.histories import BLOCK_BYTES, History, Step, shrunk, steps_of
+from tests.support.histories import BLOCK_BYTES, FILE_BYTES, History, Step, shrunk, steps_of
 
 HISTORIES = int(os.environ.get("AMUR_HISTORIES", "5000"))
 ON_DISK = max(1, HISTORIES // 25)
@@ -42,7 +42,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def run_in_memory(steps: list[Step]) -> None:
     clock = FakeClock()
     data = MemoryDataStore(
-        chunk_bytes=BLOCK_BYTES, pack_bytes_max=BLOCK_BYTES, file_bytes_max=20_000
+        chunk_bytes=BLOCK_BYTES, pack_bytes_max=BLOCK_BYTES, file_bytes_max=FILE_BYTES
     )
     engine = MemoryEngine(clock)
 
@@ -63,7 +63,7 @@ async def run_on_disk(steps: list[Step]) -> None:
             root / "data",
             chunk_bytes=BLOCK_BYTES,
             pack_bytes_max=BLOCK_BYTES,
-            file_bytes_max=20_000,
+            file_bytes_max=FILE_BYTES,
         )
         return Store(LmdbEngine(root / "meta", clock), data, clock)
 

@@ -25,6 +25,7 @@ from amur.objects.types import (
     Reading,
 )
 from amur.workers.collect import Collector
+from amur.workers.compact import Compactor
 from amur.workers.runner import run_until_idle
 from tests.support.store_model import Model, ModelVersion
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 BLOCK_BYTES = 8192
 """The limits of packs and pieces in these histories, so that blocks are met with small bodies."""
+FILE_BYTES = 20_000
 
 _BUCKETS = ("one", "two", "three")
 _LONG = "l" * 600
@@ -49,7 +51,7 @@ _WEIGHTS = {
     "put": 22, "read": 12, "delete": 8, "delete_version": 8, "copy": 8, "rename": 5,
     "listing": 8, "version_listing": 8, "tag": 4, "versioning": 4, "create_bucket": 3,
     "delete_bucket": 1, "multipart": 3, "begin_upload": 1, "abort_upload": 1, "time": 2,
-    "collect": 1, "restart": 1,
+    "collect": 1, "compact": 1, "restart": 1,
 }  # fmt: skip
 
 
@@ -341,6 +343,9 @@ class History:
         await run_until_idle([collector])
         self._clock.advance(11)
         await run_until_idle([collector])
+
+    async def _compact(self, chance: Random) -> None:
+        await run_until_idle([Compactor(self.store.core, file_bytes_max=FILE_BYTES)])
 
     async def _restart(self, chance: Random) -> None:
         self.store = await self._reopen(self.store)

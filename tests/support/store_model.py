@@ -50,7 +50,7 @@ class Model:
 
     def delete_bucket(self, name: str, force: bool) -> None:
         bucket = self.bucket(name)
-        if not force and (bucket.keys or bucket.uploads):
+        if not force and bucket.keys:
             raise errors.BucketNotEmpty
         del self.buckets[name]
 
