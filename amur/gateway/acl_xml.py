@@ -23,8 +23,8 @@ Grants = frozenset[tuple[str, str]]
 
 
 def grants(acl: str, owner: str, bucket_owner: str) -> list[tuple[str, str]]:
-    """What a canned ACL grants, the owner's right first."""
-    given = [(owner, "FULL_CONTROL")]
+    """What a canned ACL grants, the owner's right last as in Amazon's answers."""
+    given = []
     if acl in ("public-read", "public-read-write"):
         given.append((ALL_USERS, "READ"))
     if acl == "public-read-write":
@@ -35,7 +35,7 @@ def grants(acl: str, owner: str, bucket_owner: str) -> list[tuple[str, str]]:
         given.append((bucket_owner, "READ"))
     if acl == "bucket-owner-full-control" and bucket_owner != owner:
         given.append((bucket_owner, "FULL_CONTROL"))
-    return given
+    return [*given, (owner, "FULL_CONTROL")]
 
 
 _READ_BACK = (

@@ -182,9 +182,9 @@ def _bad_tagging() -> S3Error:
 
 
 def check_tags(tags: Mapping[str, str], tags_max: int = limits.OBJECT_TAGS_MAX) -> None:
-    """Amazon's rules for tags. Raises InvalidTag."""
+    """Amazon's rules for tags. Raises BadRequest for too many, InvalidTag."""
     if len(tags) > tags_max:
-        raise S3Error("InvalidTag", f"Object tags cannot be greater than {tags_max}")
+        raise S3Error("BadRequest", f"Object tags cannot be greater than {tags_max}")
     for name, value in tags.items():
         if not 1 <= len(name) <= limits.TAG_KEY_CHARS_MAX or not _is_tag_text(name):
             raise S3Error("InvalidTag", "The TagKey you have provided is invalid", TagKey=name)

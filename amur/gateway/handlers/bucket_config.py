@@ -72,7 +72,7 @@ def tag_set(parent: Node, maximum: int) -> dict[str, str]:
             raise S3Error("InvalidTag", "System tags cannot be added/updated by requester")
         tags[key.text] = value.text
     if len(tags) > maximum:
-        raise S3Error("BadRequest", f"Object tags cannot be greater than {maximum}")
+        raise S3Error("BadRequest", f"Bucket tag count cannot be greater than {maximum}")
     return tags
 
 

@@ -17,7 +17,7 @@ async def get_object_tagging(ctx: Context) -> Response:
     record = await permitted(ctx)
     tags = (
         xml.tag("Tag", xml.tag("Key", key), xml.tag("Value", value))
-        for key, value in record.tags.items()
+        for key, value in sorted(record.tags.items())
     )
     response = xml_response("Tagging", xml.tag("TagSet", *tags))
     response.headers += version_headers(ctx, record)
