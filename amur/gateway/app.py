@@ -209,8 +209,13 @@ class App:
         headers.append(("x-amz-request-id", request.id))
         headers.append(("x-amz-id-2", self._host_id))
         headers.append(("server", "Amur"))
-        if response.status >= 400 and _announced_bytes(request) > _DRAINED_BYTES_MAX:
+        announced = _announced_bytes(request)
+        if response.status >= 400 and announced > _DRAINED_BYTES_MAX:
             # the rest of the body is not worth reading; the server drains less by itself
+            headers.append(("connection", "close"))
+        elif "expect" in request.headers and (response.status >= 400 or not announced):
+            # the server sends no 100 here, and botocore takes its next answer on this connection
+            # for headers of this one (it keeps the status line that came in place of a 100)
             headers.append(("connection", "close"))
         if response.stream is not None and exchange.first:
             await self._stream(exchange, response, proto)

@@ -7,6 +7,7 @@ half-way and forking is safe (no other thread holds a lock).
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -127,6 +128,7 @@ class Supervisor:
             return
         code = 1
         try:
+            faulthandler.enable()  # a crash in compiled code says where it was
             _die_with(parent)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = process.main()

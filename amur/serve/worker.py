@@ -22,7 +22,10 @@ from amur.serve.layout import Layout, RootKey
 from amur.serve.wiring import Opened, gateway, open_store
 
 HEADER_READ_MS = 10_000  # a slow header, and an idle kept-alive connection, end after this
-HEADER_BUFFER_BYTES = 32 * 1024  # the least that leaves limits.HEADER_BYTES_MAX to the gateway
+READ_BUFFER_BYTES = 128 * 1024
+"""Of one connection, headers included (granian's default is 408 KiB). It bounds the pieces that a
+body arrives in: uploads cost 2.1 s of CPU for each GiB with 16 KiB, 1.0 with 32, 0.7 with 64, 0.6
+with 128, 0.5 with 408."""
 BACKLOG = 1024  # connections that wait to be accepted
 FAILED_CODE = 3  # exit code of a worker whose storage failed
 _FAILURE_CHECK_SECONDS = 0.2
@@ -89,7 +92,7 @@ def server_of(app: object, settings: Settings) -> Server:
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
-            header_read_timeout=HEADER_READ_MS, max_buffer_size=HEADER_BUFFER_BYTES
+            header_read_timeout=HEADER_READ_MS, max_buffer_size=READ_BUFFER_BYTES
         ),
         task_impl=TaskImpl.asyncio,
         runtime_threads=1,
