@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from amur.gateway import xml
@@ -17,6 +19,7 @@ def xml_response(root: str, *children: str) -> Response:
     return Response(200, [XML_TYPE], xml.document(root, *children))
 
 
+@lru_cache(maxsize=1024)
 def owner_tag(owner: str, name: str = "Owner") -> Markup:
     """An account; its display name is its id."""
     return tag(name, tag("ID", owner), tag("DisplayName", owner))
