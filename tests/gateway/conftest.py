@@ -30,13 +30,16 @@ KEYS = {
 
 
 class Headers:
-    """As granian's: lower-case pairs, repeats allowed."""
+    """As granian's: lower-case pairs, repeats allowed, values that are not ASCII left out."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self.pairs = [(name.lower(), value) for name, value in pairs]
 
+    def keys(self) -> list[str]:
+        return list(dict(self.pairs))
+
     def items(self) -> list[tuple[str, str]]:
-        return self.pairs
+        return [pair for pair in self.pairs if pair[1].isascii()]
 
 
 class Proto:

@@ -68,6 +68,15 @@ async def test_path_that_is_not_utf8(client: Client, path: str) -> None:
     assert (answer.status, answer.code) == (400, "InvalidURI")
 
 
+async def test_a_header_that_the_server_cannot_read_is_not_lost(client: Client) -> None:
+    await client("PUT", "/bkt", headers={"x-amz-acl": "public-read-write"})
+    pairs = [("host", "s3.test"), ("content-length", "1"), ("x-amz-meta-name", "é")]
+    answer = await client.as_("nobody")("PUT", "/bkt/key", b"x", pairs=pairs)
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert "x-amz-meta-name" in answer.xml.findtext("Message")
+    assert (await client("GET", "/bkt/key")).status == 404
+
+
 async def test_no_value_crashes_a_header(client: Client) -> None:
     """Empty and absurd values of every header that anything looks at: never a 500."""
     await client("PUT", "/bkt")
