@@ -17,7 +17,7 @@ from amur.data.framing import CHECKSUM_BYTES, Buffer, checksum
 from amur.data.jobs import Jobs, settled
 from amur.data.packs import PackAppender, fitting, lay
 from amur.data.store import DataError, PackWriter, Writer
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 SYNC_BYTES = 8 << 20
 """Written bytes after which the kernel is made to start storing them."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from awscrt.checksums import crc64nvme
 
 from amur.data.store import DataDamaged
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 CHECKSUM_BYTES = 8
 

@@ -28,7 +28,7 @@ from amur.data.store import (
     PackWriter,
     Writer,
 )
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 INLINE_READ_BYTES = 64 * limits.KIB
 """Frames up to this size are read in the event loop if the page cache has them: about 7 us."""

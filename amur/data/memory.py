@@ -14,7 +14,7 @@ from amur.data.store import (
     PackWriter,
     Writer,
 )
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 
 class MemoryDataStore(DataStore):

@@ -12,7 +12,7 @@ from amur.data.disk import DiskFile
 from amur.data.files import Files
 from amur.data.framing import CHECKSUM_BYTES, Buffer, checksum
 from amur.data.store import DataError
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 BATCH_BYTES_MAX = 8 << 20
 """Payload of one write, so that a burst does not make the first in it wait for the last."""

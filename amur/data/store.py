@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 
 class DataError(Exception):

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from amur.extent import Extent as Extent
+
 FORMAT = 1
 VERSION_STAMP = 1
 _HEADER = 13
@@ -23,14 +25,6 @@ _HEADER = 13
 
 class RecordDamaged(Exception):
     """A record that does not decode: written by a newer Amur, or damaged."""
-
-
-class Extent(msgspec.Struct, array_like=True, frozen=True):
-    """`length` payload bytes in file `file`, framed from byte `offset` of the file on."""
-
-    file: bytes
-    offset: int
-    length: int
 
 
 class Checksum(msgspec.Struct, array_like=True, frozen=True):

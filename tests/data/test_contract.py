@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from amur.data.store import DataMissing, DataStore
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 CHUNK = 1024
 FILE = 4096

@@ -10,7 +10,7 @@ import pytest
 from amur.data.fake_disk import FakeDisk
 from amur.data.local import LocalDataStore
 from amur.data.store import DataDamaged, DataError, DataMissing
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 Stored = list[tuple[bytes, list[Extent]]]
 

@@ -16,7 +16,7 @@ from amur.data.framing import (
     verify,
 )
 from amur.data.store import DataDamaged
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 ID = bytes(range(16))
 

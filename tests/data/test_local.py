@@ -17,8 +17,8 @@ from amur.data.disk import RealFile
 from amur.data.fake_disk import FakeDisk
 from amur.data.local import LocalDataStore
 from amur.data.store import DataError, DataFailed
+from amur.extent import Extent
 from amur.limits import MIB
-from amur.meta.records import Extent
 
 OTHER_PROCESS = """
 import asyncio, sys

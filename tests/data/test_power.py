@@ -19,7 +19,7 @@ from amur.data.store import (
     DataFull,
     DataMissing,
 )
-from amur.meta.records import Extent
+from amur.extent import Extent
 
 SEEDS = int(os.environ.get("AMUR_POWER_SEEDS", "2000"))
 
