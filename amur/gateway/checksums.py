@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from amur.gateway.errors import S3Error
@@ -161,7 +161,7 @@ def check_document(
         raise BadDigest(f"The {algorithm} you specified did not match the calculated checksum.")
 
 
-def checksum_headers(checksums: list[Checksum]) -> list[tuple[str, str]]:
+def checksum_headers(checksums: Sequence[Checksum]) -> list[tuple[str, str]]:
     """Response headers of stored checksums; the type is one for all of an object's."""
     if not checksums:
         return []

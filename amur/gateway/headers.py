@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import gmtime
 from urllib.parse import unquote_plus
@@ -17,7 +17,7 @@ from amur import limits
 from amur.gateway.checksums import checksum_headers
 from amur.gateway.errors import S3Error
 from amur.iam.acl import CANNED
-from amur.meta.records import ObjectRecord
+from amur.meta.records import Checksum, ObjectRecord
 from amur.objects.types import Attributes
 
 HeaderList = list[tuple[str, str]]
@@ -260,8 +260,8 @@ def apply_overrides(headers: HeaderList, params: Mapping[str, str], *, is_signed
         headers.append((name, value))
 
 
-def checksum_mode(headers: Mapping[str, str], record: ObjectRecord) -> HeaderList:
+def checksum_mode(headers: Mapping[str, str], checksums: Sequence[Checksum]) -> HeaderList:
     """The stored checksums, if the request asks for them."""
     if headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        return checksum_headers(record.checksums)
+        return checksum_headers(checksums)
     return []

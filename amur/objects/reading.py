@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from amur.data.store import DataStore
 from amur.limits import PACK_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Entry
-from amur.meta.records import ObjectRecord, PartRecord, decode, inline_body
+from amur.meta.records import Checksum, ObjectRecord, PartRecord, decode, inline_body
 from amur.objects.conditions import check_read, check_source
 from amur.objects.core import Core, translation
 from amur.objects.errors import InvalidPartNumber, InvalidRange, InvalidRequest, StorageDamaged
@@ -41,12 +41,10 @@ async def open_object(
         if byte_range is not None:
             if part_number:
                 raise InvalidRequest("Cannot specify both Range header and partNumber parameter")
-            start, end = resolved(byte_range, record.size)
-        elif part_number:
-            start, end = await part_span(core, record, part_number)
-        else:
-            start, end = 0, record.size
-        return await _opened(core, found, start, end)
+            return await _opened(core, found, *resolved(byte_range, record.size))
+        if part_number:
+            return await _opened(core, found, *await part_span(core, record, part_number))
+        return await _opened(core, found, 0, record.size, record.checksums)
 
 
 async def head_object(
@@ -77,20 +75,23 @@ def resolved(byte_range: ByteRange, size: int) -> tuple[int, int]:
     return first, size if last is None else min(last + 1, size)
 
 
-async def _opened(core: Core, found: Found, start: int, end: int) -> Reading:
+async def _opened(
+    core: Core, found: Found, start: int, end: int, checksums: Sequence[Checksum] = ()
+) -> Reading:
     record = found.record
     if record.is_inline:
         body = inline_body(found.entry.value)
         if end - start != len(body):
             body = body[start:end]
-        return Reading(record, start, end, body, None)
+        return Reading(record, start, end, body, None, checksums)
     if end - start == record.size <= PACK_BYTES_MAX and len(record.extents) == 1:
-        return Reading(record, start, end, await core.data.read_small(record.extents[0]), None)
+        body = await core.data.read_small(record.extents[0])
+        return Reading(record, start, end, body, None, checksums)
     stream = pieces(core, record, start, end)
     if end - start <= PACK_BYTES_MAX:
         body = b"".join([piece async for piece in stream])
-        return Reading(record, start, end, body, None)
-    return Reading(record, start, end, None, stream)
+        return Reading(record, start, end, body, None, checksums)
+    return Reading(record, start, end, None, stream, checksums)
 
 
 def body_of(found: Found) -> bytes:
@@ -141,12 +142,15 @@ def _part(entry: Entry) -> tuple[int, PartRecord]:
     return int.from_bytes(entry.key[-8:], "big"), decode(entry.value, PartRecord)
 
 
-async def part_span(core: Core, record: ObjectRecord, number: int) -> tuple[int, int]:
-    """[start, end) of part `number`; a plain object is its own part 1."""
+Span = tuple[int, int, Sequence[Checksum]]
+
+
+async def part_span(core: Core, record: ObjectRecord, number: int) -> Span:
+    """[start, end) and checksums of part `number`; a plain object is its own part 1."""
     if not 1 <= number <= max(1, record.part_count):
         raise InvalidPartNumber
     if not record.manifest:
-        return 0, record.size
+        return 0, record.size, record.checksums
     # parts of one size, as nearly all clients cut them, are found at once
     async for _, part in manifest_parts(core, record.manifest):
         guess = keys.manifest_key(record.manifest, (number - 1) * part.size)
@@ -154,9 +158,20 @@ async def part_span(core: Core, record: ObjectRecord, number: int) -> tuple[int,
         if entry is not None:
             offset, guessed = _part(entry)
             if guessed.number == number:
-                return offset, offset + guessed.size
+                return _span(record, offset, guessed)
         break
     async for offset, part in manifest_parts(core, record.manifest):
         if part.number == number:
-            return offset, offset + part.size
+            return _span(record, offset, part)
     raise StorageDamaged(f"Part {number} of the object is missing")
+
+
+def _span(record: ObjectRecord, offset: int, part: PartRecord) -> Span:
+    """A part tells the checksum that its object has, and of what kind that one is."""
+    kinds = {each.algorithm: each.kind for each in record.checksums}
+    checksums = [
+        Checksum(each.algorithm, each.value, kinds[each.algorithm])
+        for each in part.checksums
+        if each.algorithm in kinds
+    ]
+    return offset, offset + part.size, checksums

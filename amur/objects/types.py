@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -96,6 +96,7 @@ class Reading(NamedTuple):
     end: int  # exclusive
     body: bytes | None  # when it is at hand whole
     stream: AsyncIterator[bytes] | None  # else; verified pieces of at most CHUNK_BYTES
+    checksums: Sequence[Checksum] = ()  # of just these bytes: the object's or a part's
 
 
 class ListEntry(NamedTuple):

@@ -95,6 +95,32 @@ async def test_a_whole_upload(client: Any, bucket: str) -> None:
     assert (repeated.status, repeated.texts("ETag")) == (200, [etag])
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [("", "FULL_OBJECT"), ("CRC32", "COMPOSITE"), ("CRC32", "FULL_OBJECT")]
+)
+async def test_a_part_tells_its_own_checksum(
+    client: Any, bucket: str, algorithm: str, kind: str
+) -> None:
+    asked = {"x_amz_checksum_algorithm": algorithm, "x_amz_checksum_type": kind}
+    bodies = [b"a" * 20, b"b"]
+    upload, parts = await upload_of(client, *bodies, **(asked if algorithm else {}))
+    await complete(client, upload, *parts)
+    mode = {"x-amz-checksum-mode": "ENABLED"}
+    whole = await client("GET", "/bkt/key", headers=mode)
+    assert whole.headers["x-amz-checksum-type"] == kind
+    header = f"x-amz-checksum-{algorithm.lower() or 'crc64nvme'}"
+    for number, body in enumerate(bodies, 1):
+        alone = await client("PUT", "/bkt/alone", body, {"x-amz-sdk-checksum-algorithm": algorithm})
+        for method in ("GET", "HEAD"):
+            part = await client(method, f"/bkt/key?partNumber={number}", headers=mode)
+            assert part.headers[header] == alone.headers[header] != whole.headers[header]
+            assert part.headers["x-amz-checksum-type"] == kind
+    ranged = await client("GET", "/bkt/key", headers=mode | {"range": "bytes=0-19"})
+    assert header not in ranged.headers
+    silent = await client("GET", "/bkt/key?partNumber=1")
+    assert header not in silent.headers
+
+
 async def test_parts_in_attributes(client: Any, bucket: str) -> None:
     upload, parts = await upload_of(client, b"a" * 20, b"b" * 30, b"c")
     await complete(client, upload, *parts)

@@ -281,3 +281,24 @@ async def test_missing(client: Any, bucket: str) -> None:
     assert (await client("PUT", "/none/key", b"")).code == "NoSuchBucket"
     missing = await client("GET", f"/bkt/none?versionId={10**18}")
     assert missing.code in ("NoSuchVersion", "NoSuchKey")
+
+
+async def test_a_suspended_write_has_no_version_but_its_reading_has(
+    client: Any, bucket: str
+) -> None:
+    await client("PUT", "/bkt?versioning", VERSIONED.replace(b"Enabled", b"Suspended"))
+    put_answer = await put(client, "/bkt/key")
+    copied = await put(client, "/bkt/copy", b"", x_amz_copy_source="bkt/key")
+    (upload,) = (await client("POST", "/bkt/parts?uploads")).texts("UploadId")
+    part = await put(client, f"/bkt/parts?partNumber=1&uploadId={upload}")
+    completion = (
+        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    )
+    completed = await client("POST", f"/bkt/parts?uploadId={upload}", completion.encode())
+    assert completed.status == 200
+    for answer in (put_answer, copied, completed):
+        assert "x-amz-version-id" not in answer.headers
+    for key in ("key", "copy", "parts"):
+        for method in ("GET", "HEAD"):
+            assert (await client(method, f"/bkt/{key}")).headers["x-amz-version-id"] == "null"

@@ -16,6 +16,11 @@ def version_param(ctx: Context) -> str:
     return ctx.request.params.get("versionId", "")
 
 
+def written_version(record: ObjectRecord) -> list[tuple[str, str]]:
+    """x-amz-version-id of what was just written: where versions are suspended there is none."""
+    return [] if record.is_null else [("x-amz-version-id", str(record.version))]
+
+
 def version_headers(ctx: Context, record: ObjectRecord) -> list[tuple[str, str]]:
     """x-amz-version-id, in a bucket that has or had versions."""
     if not record.is_null:

@@ -11,7 +11,7 @@ from amur.gateway.checksums import ELEMENTS, algorithm_name
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import settle_acl, version_headers
+from amur.gateway.handlers.common import settle_acl, written_version
 from amur.gateway.headers import read_attributes
 from amur.gateway.responses import xml_response
 from amur.meta.records import Checksum, ObjectRecord
@@ -97,7 +97,7 @@ async def copy_object(ctx: Context) -> Response:
         permit=look,
     )
     response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
-    response.headers += version_headers(ctx, record)
+    response.headers += written_version(record)
     response.headers += source_version(found[-1], source[2])
     return response
 
@@ -114,7 +114,7 @@ async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Respon
         await ctx.store.head(source[0], source[1], permit=permit)
     record = await ctx.store.rename(request.bucket, source[1], request.key)
     response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
-    response.headers += version_headers(ctx, record)
+    response.headers += written_version(record)
     return response
 
 

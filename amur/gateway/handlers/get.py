@@ -42,7 +42,8 @@ async def head_object(ctx: Context) -> Response:
         conditions=read_conditions(request.headers),
         permit=ctx.permit,
     )
-    return _answer(ctx, Reading(record, 0, record.size, b"", None), is_partial=False)
+    whole = Reading(record, 0, record.size, b"", None, record.checksums)
+    return _answer(ctx, whole, is_partial=False)
 
 
 def _range(ctx: Context) -> ByteRange | None:
@@ -79,9 +80,9 @@ def _answer(ctx: Context, reading: Reading, is_partial: bool) -> Response:
         apply_overrides(headers, request.params, is_signed=not ctx.principal.is_anonymous)
         if record.part_count and "partNumber" in request.params:
             headers.append(("x-amz-mp-parts-count", str(record.part_count)))
+    if reading.checksums and "x-amz-checksum-mode" in request.headers:
+        headers += checksum_mode(request.headers, reading.checksums)
     if is_partial:
         headers.append(("content-range", content_range(reading.start, reading.end, record.size)))
         return Response(206, headers)
-    if record.checksums and "x-amz-checksum-mode" in request.headers:
-        headers += checksum_mode(request.headers, record)
     return Response(200, headers)

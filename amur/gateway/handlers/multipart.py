@@ -21,7 +21,7 @@ from amur.gateway.handlers.common import (
     part_number,
     settle_acl,
     take_body,
-    version_headers,
+    written_version,
 )
 from amur.gateway.handlers.copy import (
     SOURCE_CONDITIONS,
@@ -170,7 +170,7 @@ async def complete_upload(ctx: Context) -> Response:
         tag("ETag", f'"{record.etag}"'),
         *checksum_elements(record.checksums),
     )
-    response.headers += version_headers(ctx, record)
+    response.headers += written_version(record)
     return response
 
 

@@ -11,11 +11,11 @@ from amur.gateway.authorize import authorize_form
 from amur.gateway.checksums import checksum_headers, expectations
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import settle_acl, version_headers
+from amur.gateway.handlers.common import settle_acl, written_version
 from amur.gateway.handlers.tagging import parse_tagging_document
 from amur.gateway.headers import read_attributes
 from amur.gateway.postpolicy import FormReader, PostUpload, authorize
-from amur.gateway.responses import xml_response
+from amur.gateway.responses import XML_TYPE
 from amur.meta.records import ObjectRecord
 from amur.objects.types import Attributes
 
@@ -43,7 +43,7 @@ async def post_object(ctx: Context) -> Response:
             verify=verify,
         )
     headers = [("etag", f'"{record.etag}"'), *checksum_headers(record.checksums)]
-    headers += version_headers(ctx, record)
+    headers += written_version(record)
     return _answer(ctx, upload, record, headers)
 
 
@@ -93,16 +93,15 @@ def _answer(
     headers.append(("location", location))
     if upload.success_status != 201:
         return Response(upload.success_status, headers)
-    response = xml_response(
+    document = xml.document(
         "PostResponse",
         xml.tag("Location", location),
         xml.tag("Bucket", request.bucket),
         xml.tag("Key", upload.key),
         xml.tag("ETag", etag),
+        namespace="",
     )
-    response.status = 201
-    response.headers += headers
-    return response
+    return Response(201, [XML_TYPE, *headers], document)
 
 
 def _redirect(url: str, bucket: str, key: str, etag: str) -> str:

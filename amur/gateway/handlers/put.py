@@ -5,7 +5,7 @@ from __future__ import annotations
 from amur.gateway.checksums import checksum_headers, expectations
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
-from amur.gateway.handlers.common import settle_acl, take_body, version_headers
+from amur.gateway.handlers.common import settle_acl, take_body, written_version
 from amur.gateway.headers import read_attributes
 
 
@@ -28,4 +28,4 @@ async def put_object(ctx: Context) -> Response:
         verify=verify,
     )
     told = [("etag", f'"{record.etag}"'), *checksum_headers(record.checksums)]
-    return Response(200, told + version_headers(ctx, record))
+    return Response(200, told + written_version(record))
