@@ -26,7 +26,7 @@ from amur.meta.engine import (
     EngineRefused,
 )
 from amur.meta.lmdb_keyspace import Keyspace, Txn
-from amur.meta.sealing import check, sealed, unsealed
+from amur.meta.sealing import sealed, unsealed
 
 FORMAT = 1
 READERS_MAX = 1024  # read transactions at once, of all processes; 64 bytes each
@@ -147,15 +147,20 @@ def _identify(path: str, txn: Txn) -> None:
 
 
 def read_state(txn: Txn, main: lmdb._Database) -> State:
-    """The state that the last commit left, proven to be that of the last transaction."""
+    """The state that the last commit left, proven to be that of the last transaction.
+
+    Raises EngineFailed: without it nothing can be committed.
+    """
     stored = txn.get(_STATE_KEY, None, main)
     if stored is None:
-        raise EngineDamaged("the metadata's state record is missing")
-    check(_STATE_KEY, stored)
-    state = State(*_STATE.unpack(stored[8:-8]))
+        raise EngineFailed("the metadata's state record is missing")
+    try:
+        state = State(*_STATE.unpack(unsealed(_STATE_KEY, stored)))
+    except EngineDamaged as error:
+        raise EngineFailed("the metadata's state record is damaged") from error
     # A write transaction's number is one ahead of what it stands on.
     if txn.id() - state.txn not in (0, 1) and txn.id() > _COPY_TXN + 1:
-        raise EngineDamaged("the metadata's root is not that of its last commit")
+        raise EngineFailed("the metadata's root is not that of its last commit")
     return state
 
 

@@ -26,8 +26,8 @@ from typing import Any, TypeAlias
 import lmdb
 from awscrt.checksums import crc64nvme
 
-from amur.meta.engine import STOP, Visitor
-from amur.meta.sealing import RESIDUE, check, damaged, sealed, unsealed, version_of
+from amur.meta.engine import STOP, EngineDamaged, Visitor
+from amur.meta.sealing import RESIDUE, damaged, misplaced, sealed, unsealed, version_of
 
 CHUNK = 500
 """Bytes: with a node number and MORE this fits into 511."""
@@ -72,17 +72,17 @@ class Keyspace:
         cursor = txn.cursor(db)
         if cursor.set_range(physical):
             after = bytes(cursor.key())
-            check(after, cursor.value())
+            _check_neighbour(after, cursor.value(), key)
             if after <= physical:
-                raise damaged(key)
+                raise misplaced(key)
             has_before = cursor.prev()
         else:
             has_before = cursor.last()
         if has_before:
             before = bytes(cursor.key())
-            check(before, cursor.value())
+            _check_neighbour(before, cursor.value(), key)
             if before >= physical:
-                raise damaged(key)
+                raise misplaced(key)
 
     def place(
         self, txn: Txn, key: bytes, new_node: Callable[[], bytes]
@@ -151,11 +151,11 @@ class Keyspace:
             last = b""
             for view, stored in cursor.iternext():
                 physical = bytes(view)
-                if crc64nvme(stored, crc64nvme(physical)) != RESIDUE or physical <= last:
-                    raise damaged(physical)
+                if crc64nvme(stored, crc64nvme(physical)) != RESIDUE:
+                    raise _damage(base, prefix, physical)
+                if physical <= last or (last and physical < floor):
+                    raise misplaced(prefix + physical[skip:])
                 if physical < floor:
-                    if last:
-                        raise damaged(physical)
                     last = physical
                     continue
                 last = physical
@@ -203,12 +203,10 @@ class Keyspace:
             for view, stored in cursor.iterprev():
                 physical = bytes(view)
                 if crc64nvme(stored, crc64nvme(physical)) != RESIDUE:
-                    raise damaged(physical)
-                if last and physical >= last:
-                    raise damaged(physical)
+                    raise _damage(base, prefix, physical)
+                if last and (physical >= last or physical >= ceiling):
+                    raise misplaced(prefix + physical[skip:])
                 if physical >= ceiling:
-                    if last:
-                        raise damaged(physical)
                     last = physical
                     continue
                 last = physical
@@ -236,6 +234,20 @@ class Keyspace:
                 return None
             if end <= prefix:
                 return end
+
+
+def _damage(base: bytes, prefix: bytes, physical: bytes) -> EngineDamaged:
+    """The error for a damaged entry that was met while walking a node."""
+    if len(physical) - len(base) > CHUNK or not physical.startswith(base):
+        return misplaced(prefix + physical[len(base) :])
+    return damaged(prefix + physical[len(base) :])
+
+
+def _check_neighbour(physical: bytes, stored: Any, key: bytes) -> None:
+    """Check an entry beside the place of the absent `key`."""
+    if crc64nvme(stored, crc64nvme(physical)) != RESIDUE:
+        is_itself = len(key) <= CHUNK and len(physical) <= CHUNK
+        raise damaged(physical) if is_itself else misplaced(key)
 
 
 def _floor(base: bytes, prefix: bytes, start: bytes) -> bytes:

@@ -41,7 +41,7 @@ BATCH_BYTES_MAX = 16 << 20  # of values; keeps the dirty pages of one transactio
 READER_CHECK_SECONDS = 60.0  # slots of dead readers would keep old pages from being reused
 ROOM_CHECK_SECONDS = 0.25
 
-Outcome = int | EngineError | AssertionError
+Outcome = int | EngineError
 
 
 class Waiting(NamedTuple):
@@ -120,10 +120,11 @@ class Writer:
             if not isinstance(failure, EngineFull):
                 self._fail(failure)
                 return [failure] * len(commits)
+        except EngineFailed as error:
+            self._fail(error)
+            return [error] * len(commits)
         except EngineDamaged as error:
-            failure = EngineFailed(str(error))
-            self._fail(failure)
-            return [failure] * len(commits)
+            failure = error
         except Exception as error:
             failure = EngineError(f"commit not carried out: {error!r}")
             failure.__cause__ = error

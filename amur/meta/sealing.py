@@ -43,7 +43,12 @@ def unsealed(key: bytes, stored: bytes | memoryview) -> bytes:
 
 
 def damaged(key: bytes) -> EngineDamaged:
-    """The error for an entry at, or next to, `key`."""
-    error = EngineDamaged(f"metadata is damaged near key {key[:80].hex()}")
+    """The error for the entry at `key`."""
+    error = EngineDamaged(f"metadata is damaged at key {key[:80].hex()}")
     error.key = key
     return error
+
+
+def misplaced(key: bytes) -> EngineDamaged:
+    """The error for damage around `key`, of which no single entry can be blamed."""
+    return EngineDamaged(f"metadata is damaged near key {key[:80].hex()}")

@@ -288,6 +288,64 @@ async def test_a_key_next_to_a_damaged_one_is_not_called_absent(lmdb_engine: Lmd
     assert await lmdb_engine.get(b"f") is None
 
 
+async def test_a_damaged_pointer_fails_only_what_needs_it(lmdb_engine: LmdbEngine) -> None:
+    await lmdb_engine.commit(Commit(put=[Put(LONG, b"1")]))
+    tamper(lmdb_engine, LONG[:500] + b"\x01", b"no pointer" * 3)
+    outcomes = await asyncio.gather(
+        lmdb_engine.commit(Commit(put=[Put(b"a", b"")])),
+        lmdb_engine.commit(Commit(put=[Put(b"b", b""), Put(LONG, b"2")])),
+        lmdb_engine.commit(Commit(put=[Put(b"c", b"")], delete=[LONG])),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [int, EngineDamaged, EngineDamaged]
+    with pytest.raises(EngineDamaged):
+        await lmdb_engine.get(LONG)
+    # What stands right behind damage can't be listed from, but it can be read.
+    assert await lmdb_engine.get_many([b"a", b"b", b"c"]) == [
+        await lmdb_engine.get(b"a"),
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("key", [b"b", LONG])
+async def test_a_damaged_entry_is_named_and_can_be_deleted(
+    lmdb_engine: LmdbEngine, key: bytes
+) -> None:
+    puts = [Put(b"a", b"1"), Put(b"b", b"2"), Put(b"c", b"3"), Put(LONG, b"4")]
+    await lmdb_engine.commit(Commit(put=puts))
+    if key == b"b":
+        tamper(lmdb_engine, key, b"x" * 30)
+    else:  # the second of the two nodes that LONG needs holds its end
+        tamper(lmdb_engine, (2).to_bytes(8, "big") + LONG[1000:], b"x" * 30, "tails")
+    for reverse in (False, True):
+        with pytest.raises(EngineDamaged) as caught:
+            await lmdb_engine.scan(b"A", b"z", 9, reverse=reverse)
+        # Backwards a node is entered from the next one, whose keys aren't known there.
+        assert caught.value.key == key or (reverse and key == LONG)
+    with pytest.raises(EngineDamaged) as caught:
+        await lmdb_engine.get(key)
+    assert caught.value.key == key
+    await lmdb_engine.commit(Commit(delete=[key]))
+    left = [e.key for e in await lmdb_engine.scan(b"A", b"z", 9)]
+    assert left == sorted({LONG, b"a", b"b", b"c"} - {key})
+
+
+async def test_an_older_root_does_not_pass(tmp_path: Path) -> None:
+    engine = LmdbEngine(tmp_path)
+    for _ in range(4):
+        await engine.commit(Commit())
+    with engine._env.begin(write=True) as txn:  # a transaction that left no state of its own
+        txn.put(b"x", b"", db=engine._keys)
+    with engine._env.begin(write=True) as txn:
+        txn.put(b"y", b"", db=engine._keys)
+    with pytest.raises(EngineFailed, match="root"):
+        await engine.commit(Commit())
+    await engine.close()
+    with pytest.raises(EngineFailed, match="root"):
+        LmdbEngine(tmp_path)
+
+
 @pytest.mark.parametrize("flipped", range(0, 200, 7))
 def test_a_sealed_value_with_a_flipped_bit_is_damage(flipped: int) -> None:
     stored = bytearray(sealed(b"key", 7, b"payload!!"))
