@@ -44,7 +44,6 @@ def test_sync_there_and_back(
 def test_big_file(bucket: str, rclone: Any, big_file: Path, tmp_path: Path) -> None:
     rclone("copyto", "--s3-upload-cutoff", "10M", big_file, f"amur:{bucket}/in parts")
     rclone("copyto", "--s3-upload-cutoff", "1G", big_file, f"amur:{bucket}/whole")
-    rclone("check", "--download", "--one-way", f"amur:{bucket}/in parts", f"amur:{bucket}/in parts")
     for name in ("in parts", "whole"):
         rclone("copyto", f"amur:{bucket}/{name}", tmp_path / name)
         assert (tmp_path / name).read_bytes() == big_file.read_bytes()
@@ -55,4 +54,4 @@ def test_moves_within_the_store(bucket: str, rclone: Any, tmp_path: Path) -> Non
     rclone("copy", tmp_path / "one", f"amur:{bucket}/d")
     rclone("moveto", f"amur:{bucket}/d/one", f"amur:{bucket}/e/two")
     assert rclone("cat", f"amur:{bucket}/e/two").stdout == "1" * 5000
-    assert rclone("lsf", "-R", f"amur:{bucket}").stdout.split() == ["e/", "e/two"]
+    assert sorted(rclone("lsf", "-R", f"amur:{bucket}").stdout.split()) == ["e/", "e/two"]
