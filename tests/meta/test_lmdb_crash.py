@@ -270,7 +270,7 @@ def test_the_replay_would_see_a_missing_sync(
 # --- errors of the disk ---
 
 
-@pytest.mark.parametrize("when", [2, 5, 11])
+@pytest.mark.parametrize("when", [2, 11])
 @pytest.mark.parametrize(
     ("call", "error", "raised"),
     [
