@@ -105,6 +105,17 @@ def read_conditions(headers: Mapping[str, str], prefix: str = "") -> Conditions 
     )
 
 
+def parse_if_range(value: str) -> str | int:
+    """A strong ETag, or a date in epoch seconds; "" for what can vouch for no range."""
+    value = value.strip()
+    if value.startswith('"'):
+        return etag_of(value)
+    if value[:2] in ("W/", "w/"):
+        return ""
+    moment = parse_date(value)
+    return value if moment is None else moment
+
+
 def delete_conditions(headers: Mapping[str, str]) -> Conditions | None:
     """The usual ones and S3's x-amz-if-match-size and x-amz-if-match-last-modified-time."""
     conditions = read_conditions(headers)

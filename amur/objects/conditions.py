@@ -1,7 +1,6 @@
 """Conditional requests: whether what a key holds lets a request go on. No I/O.
 
-All conditions given must hold (tigris-facts 4.3), which differs from the precedence of RFC 9110
-only where a client sends two that contradict each other.
+Reads follow the precedence of RFC 9110, as Amazon's do. Of a write all that is given must hold.
 """
 
 from __future__ import annotations
@@ -12,14 +11,33 @@ from amur.objects.types import Conditions
 
 
 def check_read(conditions: Conditions, record: ObjectRecord) -> None:
-    """Raises PreconditionFailed or NotModified."""
-    _check_present(conditions, record)
+    """A date counts only where no ETag of its kind is given (RFC 9110 section 13.2.2): what
+    replaced an object may bear the same date or, a version restored, an older one.
+
+    Raises PreconditionFailed or NotModified.
+    """
+    match, none_match = conditions.if_match, conditions.if_none_match
     modified = record.modified_s()
-    none_match, since = conditions.if_none_match, conditions.if_modified_since
-    if (none_match is not None and _matches(none_match, record.etag)) or (
-        since is not None and modified <= since
-    ):
+    if match is not None:
+        if not _matches(match, record.etag):
+            raise PreconditionFailed(Condition="If-Match")
+    else:
+        _check_unmodified(conditions, modified)
+    if none_match is not None:
+        is_known = _matches(none_match, record.etag)
+    else:
+        since = conditions.if_modified_since
+        is_known = since is not None and modified <= since
+    if is_known:
         raise NotModified(record.etag, modified, record.version_id())
+
+
+def keeps_range(conditions: Conditions | None, record: ObjectRecord) -> bool:
+    """Whether If-Range lets a range be answered; the whole object is, where it does not."""
+    if conditions is None or conditions.if_range is None:
+        return True
+    validator = conditions.if_range
+    return validator == (record.modified_s() if isinstance(validator, int) else record.etag)
 
 
 def check_source(conditions: Conditions, record: ObjectRecord) -> None:
@@ -53,16 +71,21 @@ def check_delete(conditions: Conditions, record: ObjectRecord | None) -> None:
 
 
 def _check_present(conditions: Conditions, record: ObjectRecord) -> None:
-    match, unmodified = conditions.if_match, conditions.if_unmodified_since
+    match = conditions.if_match
     if match is not None and not _matches(match, record.etag):
         raise PreconditionFailed(Condition="If-Match")
-    if unmodified is not None and record.modified_s() > unmodified:
-        raise PreconditionFailed(Condition="If-Unmodified-Since")
+    _check_unmodified(conditions, record.modified_s())
     size, modified = conditions.if_match_size, conditions.if_match_modified
     if size is not None and size != record.size:
         raise PreconditionFailed(Condition="x-amz-if-match-size")
     if modified is not None and modified != record.modified_s():
         raise PreconditionFailed(Condition="x-amz-if-match-last-modified-time")
+
+
+def _check_unmodified(conditions: Conditions, modified: int) -> None:
+    since = conditions.if_unmodified_since
+    if since is not None and modified > since:
+        raise PreconditionFailed(Condition="If-Unmodified-Since")
 
 
 def _matches(etags: list[str], etag: str) -> bool:

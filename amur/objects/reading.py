@@ -9,7 +9,7 @@ from amur.limits import PACK_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Entry
 from amur.meta.records import Checksum, ObjectRecord, PartRecord, decode, inline_body
-from amur.objects.conditions import check_read, check_source
+from amur.objects.conditions import check_read, check_source, keeps_range
 from amur.objects.core import Core, translation
 from amur.objects.errors import InvalidPartNumber, InvalidRange, InvalidRequest, StorageDamaged
 from amur.objects.locating import Found, locate
@@ -38,7 +38,7 @@ async def open_object(
         record = found.record
         if conditions is not None:
             (check_source if copying else check_read)(conditions, record)
-        if byte_range is not None:
+        if byte_range is not None and keeps_range(conditions, record):
             if part_number:
                 raise InvalidRequest("Cannot specify both Range header and partNumber parameter")
             return await _opened(core, found, *resolved(byte_range, record.size))

@@ -42,9 +42,10 @@ class Attributes:
 class Conditions:
     """Conditional headers, parsed: ETags without quotes, `*` as itself, times in epoch seconds.
 
-    All given must hold. On a read a failing if_none_match or if_modified_since is NotModified,
-    everything else that fails is PreconditionFailed. `if_match=""` (an empty ETag) holds only
-    when the object does not exist (Tigris' older spelling of create-if-absent).
+    On a read a failing if_none_match or if_modified_since is NotModified, everything else that
+    fails is PreconditionFailed; a date is passed over beside an ETag of its kind. On a write all
+    given must hold. `if_match=""` (an empty ETag) holds only when the object does not exist
+    (Tigris' older spelling of create-if-absent).
     """
 
     if_match: list[str] | None = None
@@ -53,6 +54,7 @@ class Conditions:
     if_unmodified_since: int | None = None
     if_match_size: int | None = None
     if_match_modified: int | None = None
+    if_range: str | int | None = None  # an ETag ("" for one that never matches) or a date
 
 
 class Digests(NamedTuple):

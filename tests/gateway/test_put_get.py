@@ -153,6 +153,40 @@ async def test_conditions(
     assert (await client("PUT", "/bkt/key", BODY, headers)).status == write
 
 
+async def test_if_range(client: Any, bucket: str) -> None:
+    await put(client, "/bkt/key")
+    modified = (await client("HEAD", "/bkt/key")).headers["last-modified"]
+    holds = (ETAG, modified)
+    fails = ('"other"', f"W/{ETAG}", '""', "Sun, 06 Nov 1994 08:49:37 GMT", "whenever")
+    for validator in holds + fails:
+        sent = {"range": "bytes=2-4", "if-range": validator}
+        for method in ("GET", "HEAD"):
+            found = await client(method, "/bkt/key", headers=sent)
+            whole = validator in fails
+            assert (found.status, found.headers["content-length"]) == (
+                (200, "10") if whole else (206, "3")
+            )
+            assert ("content-range" in found.headers) is not whole
+            if method == "GET":
+                assert found.body == (BODY if whole else BODY[2:5])
+    # a range that the new object does not have, of one that is gone
+    beyond = {"range": "bytes=90-", "if-range": '"other"'}
+    assert (await client("GET", "/bkt/key", headers=beyond)).body == BODY
+    assert (await client("GET", "/bkt/key", headers=beyond | {"if-range": ETAG})).status == 416
+
+
+async def test_an_etag_makes_the_date_moot(client: Any, bucket: str) -> None:
+    await put(client, "/bkt/key")
+    modified = (await client("HEAD", "/bkt/key")).headers["last-modified"]
+    replaced = {"if-none-match": '"older"', "if-modified-since": modified}
+    assert (await client("GET", "/bkt/key", headers=replaced)).status == 200
+    long_ago = "Sun, 06 Nov 1994 08:49:37 GMT"
+    same = {"if-match": ETAG, "if-unmodified-since": long_ago}
+    assert (await client("GET", "/bkt/key", headers=same)).status == 200
+    known = {"if-none-match": ETAG, "if-modified-since": long_ago}
+    assert (await client("GET", "/bkt/key", headers=known)).status == 304
+
+
 async def test_create_if_absent(client: Any, bucket: str) -> None:
     first = await client("PUT", "/bkt/key", b"1", {"if-none-match": "*"})
     again = await client("PUT", "/bkt/key", b"2", {"if-none-match": "*"})

@@ -29,9 +29,13 @@ READS: list[tuple[Conditions, Raised]] = [
     (C(if_modified_since=NOW - 1), None),
     (C(if_unmodified_since=NOW), None),
     (C(if_unmodified_since=NOW - 1), PreconditionFailed),
-    # all must hold, and a failed precondition is told first
-    (C(if_match=["aa"], if_unmodified_since=NOW - 1), PreconditionFailed),
-    (C(if_none_match=["bb"], if_modified_since=NOW), NotModified),
+    # an ETag makes the date of its kind moot
+    (C(if_match=["aa"], if_unmodified_since=NOW - 1), None),
+    (C(if_match=["bb"], if_unmodified_since=NOW), PreconditionFailed),
+    (C(if_none_match=["bb"], if_modified_since=NOW), None),
+    (C(if_none_match=["aa"], if_modified_since=NOW - 1), NotModified),
+    # a failed precondition is told first
+    (C(if_unmodified_since=NOW - 1, if_none_match=["aa"]), PreconditionFailed),
     (C(if_match=["bb"], if_none_match=["aa"]), PreconditionFailed),
 ]
 
@@ -51,7 +55,10 @@ WRITES: list[tuple[Conditions, Raised, Raised]] = [  # on an object, on nothing
     (C(if_match_size=8), PreconditionFailed, None),
     (C(if_match_modified=NOW), None, None),
     (C(if_match_modified=NOW - 1), PreconditionFailed, None),
+    # of a write all must hold
     (C(if_match=["aa"], if_match_size=8), PreconditionFailed, NoSuchKey),
+    (C(if_match=["aa"], if_unmodified_since=NOW - 1), PreconditionFailed, NoSuchKey),
+    (C(if_none_match=["bb"], if_modified_since=NOW), PreconditionFailed, None),
 ]
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from amur.gateway.conditions import read_conditions
+from amur.gateway.conditions import parse_if_range, read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import part_number, version_headers
 from amur.gateway.headers import apply_overrides, checksum_mode, object_headers
 from amur.gateway.ranges import content_range, parse_range
+from amur.objects.conditions import keeps_range
 from amur.objects.store import ByteRange
-from amur.objects.types import Reading
+from amur.objects.types import Conditions, Reading
 
 
 async def get_object(ctx: Context) -> Response:
@@ -59,17 +60,22 @@ async def _open(ctx: Context, byte_range: ByteRange | None) -> tuple[Reading, bo
         raise S3Error(
             "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
         )
+    conditions = read_conditions(request.headers)
+    if byte_range is not None and "if-range" in request.headers:
+        conditions = conditions or Conditions()
+        conditions.if_range = parse_if_range(request.headers["if-range"])
     reading = await ctx.store.get(
         request.bucket,
         request.key,
         version_id=params.get("versionId", ""),
-        conditions=read_conditions(request.headers),
+        conditions=conditions,
         byte_range=byte_range,
         part_number=number,
         permit=ctx.permit,
     )
+    is_range = byte_range is not None and keeps_range(conditions, reading.record)
     # part 1 of an empty object is no range that Content-Range could express
-    return reading, (byte_range is not None or number > 0) and reading.end > reading.start
+    return reading, (is_range or number > 0) and reading.end > reading.start
 
 
 def _answer(ctx: Context, reading: Reading, is_partial: bool) -> Response:
