@@ -186,6 +186,9 @@ def authorize(
     key_id = _verify(fields, find_secret)
     for name, value in fields.items():
         if _FILENAME in value and name not in _NOT_SUBSTITUTED:
+            grown = len(value) + value.count(_FILENAME) * len(reader.filename)
+            if grown > FORM_FIELD_BYTES_MAX:
+                raise S3Error("MaxPostPreDataLengthExceededError")
             fields[name] = value.replace(_FILENAME, reader.filename)
     if "key" not in fields:
         raise _missing("key")

@@ -82,7 +82,8 @@ _SIGNED_CHUNKS = (PayloadMode.SIGNED_CHUNKS, PayloadMode.SIGNED_CHUNKS_TRAILER)
 _ANONYMOUS = Authentication("anonymous")
 NOBODYS_KEY = bytes(32)  # an unknown key id costs what a wrong signature costs
 
-_GUARDED = ("x-amz-", "x-tigris-")
+_REGION_CHARS_MAX = 64  # any region will do, but each of them makes an entry of a cache
+_GUARDED = ("x-amz-", "x-tigris-", "tigris-")
 _UNSIGNED_OK = frozenset((
     "x-amz-content-sha256",  # the canonical request's last line holds it, signed or not
     "x-amz-date",  # and the string to sign this
@@ -379,7 +380,7 @@ def split_credential(
 ) -> tuple[str, str]:
     """Key id and scope of `KEY/YYYYMMDD/REGION/SERVICE/aws4_request`; any region will do."""
     parts = credential.split("/")
-    if len(parts) != 5 or not parts[2]:
+    if len(parts) != 5 or not 0 < len(parts[2]) <= _REGION_CHARS_MAX:
         raise malformed(
             "the Credential is mal-formed; expecting "
             '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
@@ -417,7 +418,7 @@ def _amz_date(http_date: str) -> str:
     parsed = parsedate_tz(http_date)
     try:
         return amz_date_of(calendar.timegm(parsed[:9]) - (parsed[9] or 0)) if parsed else ""
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):  # hours and zones may have any number of digits
         return ""
 
 

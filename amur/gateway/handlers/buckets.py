@@ -13,6 +13,8 @@ from amur.objects.types import BucketRecord
 
 _STORAGE_CLASSES = frozenset({"STANDARD", "STANDARD_IA", "GLACIER_IR"})
 
+_LOCATION_CHARS_MAX = 64
+
 
 def region_of(bucket: BucketRecord) -> str:
     """The region that clients are told: the constraint given at creation."""
@@ -29,12 +31,19 @@ async def create_bucket(ctx: Context) -> Response:
         root = xml.parse(data, "CreateBucketConfiguration")
         if root.find("Location") or root.find("Bucket"):
             raise S3Error("NotImplemented", "Directory buckets are not implemented.")
-        bucket.location = root.value("LocationConstraint")[:64]
+        bucket.location = _location(root.value("LocationConstraint"))
         tags = root.find("Tags")
         if tags is not None:
             bucket.tags = tag_set(tags, limits.BUCKET_TAGS_MAX)
     await ctx.store.create_bucket(bucket)
     return Response(200, [("location", f"/{request.bucket}")])
+
+
+def _location(text: str) -> str:
+    """Comes back as a response header."""
+    if len(text) > _LOCATION_CHARS_MAX or not (text.isascii() and text.isprintable()):
+        raise S3Error("InvalidLocationConstraint")
+    return text
 
 
 def _apply_headers(bucket: BucketRecord, headers: dict[str, str]) -> None:

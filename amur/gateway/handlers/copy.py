@@ -36,7 +36,7 @@ def parse_copy_source(value: str) -> Source:
         version_id = unquote(version_id, errors="strict")
     except UnicodeDecodeError:
         raise _bad_source(value, "The copy source is not UTF-8.") from None
-    if not bucket or not key or "\0" in path or "\0" in key:
+    if not bucket or not key or "\0" in bucket or "\0" in key:
         raise _bad_source(
             value, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
         )
