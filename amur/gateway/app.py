@@ -57,7 +57,8 @@ class _Exchange:
 
 
 class App:
-    """S3 over one store. `pages` are answered by path, to anybody who asks."""
+    """S3 over one store. `pages` are answered by path, to anybody who asks; `pipes` is the
+    directory for what Outflow needs (empty: the system's)."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class App:
         presign_seconds_max: int = limits.PRESIGN_SECONDS_DEFAULT,
         pages: Mapping[str, Page] | None = None,
         host_id: str = "amur",
+        pipes: str = "",
     ) -> None:
         self._store = store
         self._keys = keys
@@ -79,6 +81,7 @@ class App:
         self._presign_seconds_max = presign_seconds_max
         self._pages = dict(pages or {})
         self._host_id = host_id
+        self._pipes = pipes
         self._last_id = 0
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
@@ -234,7 +237,7 @@ class App:
         """Ends short of its Content-Length on any failure: granian then breaks the connection."""
         stream = response.stream
         assert stream is not None
-        outflow = Outflow()
+        outflow = Outflow(self._pipes)
         try:
             await outflow.send(proto, response.status, response.headers, exchange.first, stream)
         except ClientGone:

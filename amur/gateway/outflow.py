@@ -38,13 +38,13 @@ class Sender(Protocol):
 
 
 class Outflow:
-    """One streamed response. `sent` counts bytes, after a failure too."""
+    """One streamed response, its FIFO in `directory`. `sent` counts bytes, after a failure too."""
 
     __slots__ = ("_fd", "_guard", "_path", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str = "") -> None:
         self.sent = 0
-        self._path = f"{tempfile.gettempdir()}/amur-{os.getpid()}-{secrets.token_hex(16)}"
+        self._path = f"{directory or tempfile.gettempdir()}/amur-{secrets.token_hex(16)}"
         os.mkfifo(self._path, 0o600)
         # the guard keeps the FIFO open until granian has opened it; nothing is read from it
         self._guard = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -67,7 +67,7 @@ def open_store(layout: Layout, region: str) -> Opened:
     engine = LmdbEngine(layout.meta, clock)
     data = LocalDataStore(layout.data)
     store = Store(engine, data, clock, region=region)
-    return Opened(engine, data, store, Core(engine, data, clock, region))
+    return Opened(engine, data, store, store.core)
 
 
 def try_store(layout: Layout, region: str) -> None:
@@ -83,7 +83,9 @@ def job_workers(opened: Opened) -> list[Worker]:
     return standard_workers(opened.core)
 
 
-def gateway(settings: Settings, key: RootKey, opened: Opened, observer: Observer) -> App:
+def gateway(
+    settings: Settings, key: RootKey, opened: Opened, observer: Observer, layout: Layout
+) -> App:
     """The RSGI application of one worker."""
 
     async def health() -> Response:
@@ -101,6 +103,7 @@ def gateway(settings: Settings, key: RootKey, opened: Opened, observer: Observer
         domains=settings.domains,
         presign_seconds_max=settings.presign_seconds_max,
         pages={"/-/health": health, "/-/metrics": metrics},
+        pipes=str(layout.pipes),
     )
 
 

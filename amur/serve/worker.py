@@ -44,7 +44,7 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     loop = asyncio.get_running_loop()
     opened = open_store(layout, settings.region)
     observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
-    app = gateway(settings, key, opened, observer)
+    app = gateway(settings, key, opened, observer, layout)
     server = server_of(app, settings)
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, server.stop)
