@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from amur.cli.errors import refuse
+
 app = typer.Typer(
     name="amur",
     help="An S3-compatible object store that anyone can run.",
@@ -26,12 +28,6 @@ _DATA = Path("amur-data")
 def main() -> None:
     """Entry point of the console script."""
     app()
-
-
-def refuse(message: str) -> typer.Exit:
-    """Say one line; raise the answer."""
-    typer.echo(f"amur: {message}", err=True)
-    return typer.Exit(1)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -80,7 +81,7 @@ class ServedAmur:
         """Start it; the seconds until the first request was answered."""
         began = time.monotonic()
         self.spawn()
-        while not self._answers():
+        while not self.answers():
             if self._process is None or self._process.poll() is not None:
                 raise AssertionError(f"the server did not start:\n{self.output()}")
             if time.monotonic() - began > seconds:
@@ -106,7 +107,8 @@ class ServedAmur:
         """SIGKILL to the whole tree at once."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         while self.processes():
             time.sleep(0.001)
@@ -142,7 +144,8 @@ class ServedAmur:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether a request is served right now."""
         try:
             with urlopen(f"{self.endpoint}/-/health", timeout=5) as response:  # noqa: S310
                 return bool(response.status == 200)

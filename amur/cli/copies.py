@@ -1,0 +1,136 @@
+"""`amur backup` and `amur restore`.
+
+A backup has the layout of a data directory. Its metadata is one moment of the store; its data is
+every file that this moment names, and maybe some bytes more, which the sweeper frees. Files are
+linked first (at once) and copied then: what is deleted meanwhile stays for the copy, and what the
+metadata names cannot have been deleted before, because of the grace period.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from rich.filesize import decimal
+
+from amur.cli.running import layout_of, opened, run
+from amur.limits import GRACE_SECONDS, MIB
+from amur.serve.layout import Layout, Refusal
+
+
+def backup(source: Path, destination: Path) -> None:
+    """While serving. `destination` must not exist."""
+    run(lambda: _backup(source, Layout(destination.absolute())))
+
+
+async def _backup(source: Path, target: Layout) -> None:
+    _must_be_new(target.root)
+    began = time.monotonic()
+    async with opened(source) as (layout, store):
+        target.root.mkdir(mode=0o700, parents=True)
+        await store.engine.backup(target.meta)
+        staging = layout.run / f"backup-{os.getpid()}"
+        try:
+            count = _link_tree(layout.data, staging)
+            if time.monotonic() - began > GRACE_SECONDS / 2:
+                raise Refusal("copying the metadata took too long for a consistent backup")
+            size = _copy_tree(staging, target.data)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        for file in (layout.identity, layout.root_key):
+            if file.exists():
+                _copy(file, target.root / file.name)
+    _sync(target.root)
+    typer.echo(f"backed up to {target.root}: {count:,} data files, {decimal(size)}")
+
+
+def restore(source: Path, destination: Path) -> None:
+    """`source` is a backup (or a stopped server's directory); `destination` must not exist."""
+    run(lambda: _restore(source, destination.absolute()))
+
+
+async def _restore(source: Path, target: Path) -> None:
+    layout = layout_of(source)
+    _must_be_new(target)
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700, parents=True)
+    (partial / "meta").mkdir(mode=0o700)
+    _copy(layout.meta / "data.mdb", partial / "meta" / "data.mdb")
+    size = _copy_tree(layout.data, partial / "data")
+    for file in (layout.identity, layout.root_key):
+        if file.exists():
+            _copy(file, partial / file.name)
+    _sync(partial / "meta")
+    _sync(partial)
+    partial.rename(target)
+    _sync(target.parent)
+    typer.echo(f"restored {decimal(size)} of data to {target}; check it: amur fsck {target}")
+
+
+def _must_be_new(path: Path) -> None:
+    if path.exists():
+        raise Refusal(f"{path} exists; name a directory that does not")
+
+
+def _files(tree: Path) -> Iterator[Path]:
+    """Pack and block files, as paths below the tree; not the locks of living writers."""
+    for folder in sorted(tree.iterdir()):
+        if folder.is_dir() and folder.name != "instances":
+            for file in sorted(folder.iterdir()):
+                yield file.relative_to(tree)
+
+
+def _link_tree(source: Path, target: Path) -> int:
+    count = 0
+    for file in _files(source):
+        (target / file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            (target / file).hardlink_to(source / file)
+        except FileNotFoundError:  # freed since it was listed: nothing has named it for an hour
+            continue
+        count += 1
+    return count
+
+
+def _copy_tree(source: Path, target: Path) -> int:
+    """Bytes copied; durable on return."""
+    target.mkdir(mode=0o700, parents=True)
+    size = 0
+    folders = set()
+    for file in _files(source) if source.exists() else ():
+        place = target / file
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        folders.add(place.parent)
+        size += _copy(source / file, place)
+    for folder in (*folders, target):
+        _sync(folder)
+    return size
+
+
+def _copy(source: Path, target: Path) -> int:
+    """A durable copy with the mode of the source; shares blocks where the file system can."""
+    with source.open("rb") as taken, target.open("xb") as given:
+        os.fchmod(given.fileno(), os.fstat(taken.fileno()).st_mode & 0o777)
+        while True:
+            try:
+                if not os.copy_file_range(taken.fileno(), given.fileno(), 64 * MIB):
+                    break
+            except OSError:  # not between these file systems
+                shutil.copyfileobj(taken, given, MIB)
+                given.flush()
+                break
+        os.fsync(given.fileno())
+        return os.fstat(given.fileno()).st_size
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,153 @@
+"""What a person can get wrong: one line that says what to do, and exit code 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amur.serve import checks
+from amur.serve.layout import Layout, Refusal
+from amur.serve.testing import ServedAmur, free_port
+
+
+@pytest.fixture
+def refused(amur: Any, tmp_path: Path) -> Callable[..., str]:
+    def run(*arguments: str | Path, **environment: str) -> str:
+        data = tmp_path / "data"
+        done = amur(
+            "serve", data, "--listen", f"127.0.0.1:{free_port()}", *arguments, **environment
+        )
+        assert done.returncode == 1, done
+        assert done.stdout == ""
+        line: str = done.stderr
+        assert line.startswith("amur: ")
+        assert line.count("\n") == 1, line
+        return line
+
+    return run
+
+
+def test_port_taken(amur: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = amur("serve", tmp_path / "data", "--listen", place)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "the port is taken" in done.stderr
+
+
+def test_directory_not_writable(amur: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = amur("serve", tmp_path / "file" / "data", "--listen", f"127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "can't write to the data directory" in done.stderr
+
+
+def test_other_region(refused: Callable[..., str], tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("fra")
+    assert "belongs to region 'fra'" in refused("--region", "sjc")
+
+
+def test_newer_format(refused: Callable[..., str], tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.identity.write_text(json.dumps({"format": 99, "region": "local"}))
+    assert "newer amur" in refused()
+
+
+def test_damaged_identity(refused: Callable[..., str], tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.identity.write_bytes(b"\0\0\0")
+    assert "amur.json is damaged" in refused()
+
+
+def test_damaged_metadata(refused: Callable[..., str], tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("local")
+    (layout.meta / "data.mdb").write_bytes(os.urandom(8192))
+    assert "this is not Amur's metadata" in refused()
+
+
+def test_two_servers_of_one_directory(tmp_path: Path, amur: Any) -> None:
+    with ServedAmur(tmp_path / "data", workers=1) as first:
+        done = amur("serve", first.directory, "--listen", f"127.0.0.1:{free_port()}")
+        assert done.returncode == 1
+        assert f"another amur (process {first.pid}) is using" in done.stderr
+
+
+def test_tls_files(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "must be given together" in refused("--tls-cert", "a")
+    assert "can't read the TLS file" in refused("--tls-cert", "none", "--tls-key", "none")
+    (tmp_path / "pem").write_text("nonsense")
+    both = ("--tls-cert", tmp_path / "pem", "--tls-key", tmp_path / "pem")
+    assert "no TLS certificate and key" in refused(*both)
+
+
+def test_half_a_root_key(refused: Callable[..., str]) -> None:
+    assert "must be given together" in refused(AMUR_ROOT_ACCESS_KEY_ID="tid_x")
+
+
+def test_key_given_twice(refused: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "amur.toml"
+    path.write_text('[[access_keys]]\nid = "a"\nsecret = "12345678"\n' * 2)
+    assert "given twice" in refused("--config", path)
+
+
+def test_unknown_setting(refused: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "amur.toml"
+    path.write_text("wokers = 3")
+    assert "unknown setting 'wokers'" in refused("--config", path)
+
+
+def test_root_key_readable_by_others(refused: Callable[..., str], tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.take_root_key("", "")
+    assert stat.S_IMODE(layout.root_key.stat().st_mode) == 0o600
+    layout.root_key.chmod(0o644)
+    assert "chmod 600" in refused()
+
+
+def test_clock_before_2024(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
+    with pytest.raises(Refusal, match="set it"):
+        checks.clock()
+
+
+def test_disk_nearly_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = os.statvfs(tmp_path)
+    free = 0
+
+    def statvfs(_: Path) -> os.statvfs_result:
+        values = list(real)
+        values[4] = free // real.f_frsize  # f_bavail
+        return os.statvfs_result(values)
+
+    monkeypatch.setattr("os.statvfs", statvfs)
+    layout = Layout(tmp_path)
+    with pytest.raises(Refusal, match="nearly full"):
+        checks.disk(layout, is_new=False)
+    free = 100 * 1024 * 1024
+    with pytest.raises(Refusal, match="nearly full"):
+        checks.disk(layout, is_new=True)
+    assert "writes are refused" in checks.disk(layout, is_new=False)  # reads and deletes go on
+    free = real.f_blocks * real.f_frsize
+    assert checks.disk(layout, is_new=True) == ""
+
+
+@pytest.mark.parametrize("command", ["info", "fsck", "scrub"])
+def test_not_a_data_directory(amur: Any, tmp_path: Path, command: str) -> None:
+    done = amur(command, tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "is not an amur data directory" in done.stderr
+    assert list(tmp_path.iterdir()) == []
