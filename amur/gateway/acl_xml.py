@@ -5,6 +5,8 @@ Sans-IO. Amur keeps canned ACLs only: grants that equal none of them are NotImpl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amur.gateway import xml
 from amur.gateway.context import Response
 from amur.gateway.errors import S3Error
@@ -60,7 +62,7 @@ def _grant(grantee: str, permission: str) -> Markup:
     return tag("Grant", Markup(f"{opening}{inner}</Grantee>"), tag("Permission", permission))
 
 
-def canned(data: bytes, owner: str, bucket_owner: str) -> str:
+def canned(data: bytes, owner: str, bucket_owner: str, is_account: Callable[[str], bool]) -> str:
     """The canned ACL that an AccessControlPolicy document amounts to."""
     if not data.strip():
         raise S3Error("MissingSecurityHeader", "Your request was missing a required header")
@@ -76,6 +78,11 @@ def canned(data: bytes, owner: str, bucket_owner: str) -> str:
         # the owner keeps full control whatever is written, as its rights do not come from the ACL
         if frozenset(grants(acl, owner, bucket_owner)) == asked | {(owner, "FULL_CONTROL")}:
             return acl
+    for who, _ in asked:
+        if who not in _KNOWN_GROUPS and not is_account(who):
+            raise S3Error(
+                "InvalidArgument", "Invalid id", ArgumentName="CanonicalUser/ID", ArgumentValue=who
+            )
     raise S3Error("NotImplemented", "Only grants that equal a canned ACL are implemented.")
 
 

@@ -188,7 +188,8 @@ class App:
         except StoreError:
             return []
         origin = request.headers["origin"]
-        rule = cors.matching_rule(rules, origin, request.method)
+        method = request.headers.get("access-control-request-method", request.method)
+        rule = cors.matching_rule(rules, origin, method)
         return cors.response_headers(rule, origin) if rule else []
 
     def _failure(self, exchange: _Exchange, error: Exception) -> Response:

@@ -286,8 +286,7 @@ _HEADERS_REFUSED = frozenset(
         "x-amz-server-side-encryption-bucket-key-enabled", "x-amz-server-side-encryption-context",
         "x-amz-server-side-encryption-customer-algorithm",
         "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5", "x-amz-website-redirect-location",
-        "x-amz-write-offset-bytes",
+        "x-amz-server-side-encryption-customer-key-md5", "x-amz-write-offset-bytes",
     }
 )  # fmt: skip
 """Encryption among them: nothing is encrypted at rest, so nothing may say that it were."""

@@ -74,6 +74,10 @@ MESSAGES: dict[str, tuple[int, str]] = {
     ),
     "InvalidPolicyDocument": (400, "The form does not meet the conditions of its policy."),
     "InvalidRange": (416, "The requested range is not satisfiable."),
+    "InvalidRedirectLocation": (
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ),
     "InvalidRequest": (400, "Invalid Request."),
     "InvalidSecurity": (403, "The provided security credentials are not valid."),
     "InvalidStorageClass": (400, "The storage class you specified is not valid."),

@@ -22,13 +22,15 @@ from amur.objects.types import Attributes
 
 HeaderList = list[tuple[str, str]]
 
+REDIRECT = "x-amz-website-redirect-location"
+
 STORED = (
     "cache-control",
     "content-disposition",
     "content-encoding",
     "content-language",
     "expires",
-    "x-amz-website-redirect-location",
+    REDIRECT,
 )
 """Kept as they are and given back with the object; Content-Type apart."""
 
@@ -68,8 +70,8 @@ _MONTHS = (
 def read_attributes(headers: Mapping[str, str], owner: str = "") -> Attributes:
     """What the headers of PutObject, CopyObject or CreateMultipartUpload say of the object.
 
-    Raises S3Error: InvalidArgument, InvalidStorageClass, InvalidTag, MetadataTooLarge,
-    NotImplemented.
+    Raises S3Error: InvalidArgument, InvalidRedirectLocation, InvalidStorageClass, InvalidTag,
+    MetadataTooLarge, NotImplemented.
     """
     found = Attributes(owner=owner)
     content_type = headers.get("content-type")
@@ -79,6 +81,9 @@ def read_attributes(headers: Mapping[str, str], owner: str = "") -> Attributes:
         value = headers.get(name)
         if value:
             found.headers[name] = checked(name, value)
+    redirect = found.headers.get(REDIRECT)
+    if redirect and not redirect.startswith(("/", "http://", "https://")):
+        raise S3Error("InvalidRedirectLocation")
     encoding = found.headers.get("content-encoding")
     if encoding and "aws-chunked" in encoding:
         _strip_chunked(found.headers, encoding)

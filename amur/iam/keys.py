@@ -12,7 +12,7 @@ ROOT_OWNER = "root"
 class KeyRing:
     """Access key id -> secret and principal. Secrets never leave but through `secret`."""
 
-    __slots__ = ("_principals", "_secrets")
+    __slots__ = ("_owners", "_principals", "_secrets")
 
     def __init__(
         self,
@@ -23,6 +23,7 @@ class KeyRing:
         """`extra` are (key id, secret, owner). Raises ValueError for what can't be a key."""
         self._secrets: dict[str, str] = {}
         self._principals: dict[str, Principal] = {}
+        self._owners: set[str] = set()
         self._add(root_key_id, root_secret, Principal(ROOT_OWNER, root_key_id, is_root=True))
         for key_id, secret, owner in extra:
             if owner == ROOT_OWNER:
@@ -38,12 +39,16 @@ class KeyRing:
             raise ValueError(f"access key {key_id} is given twice")
         self._secrets[key_id] = secret
         self._principals[key_id] = principal
+        self._owners.add(principal.owner)
 
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self._secrets)} keys>"
 
     def secret(self, key_id: str) -> str | None:
         return self._secrets.get(key_id)
+
+    def knows_owner(self, owner: str) -> bool:
+        return owner in self._owners
 
     def principal(self, key_id: str) -> Principal:
         """Of a key that was authenticated."""

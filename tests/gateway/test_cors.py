@@ -130,3 +130,14 @@ async def test_answers_carry_the_rules(client: Client) -> None:
     missing = await client("GET", "/bkt/none", headers={"origin": "https://other.com"})
     assert missing.status == 404
     assert missing.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_request_may_name_another_method_than_its_own(client: Client) -> None:
+    await client("PUT", "/bkt")
+    await client("PUT", "/bkt?cors", RULES)
+    sent = {"origin": "https://other.com", "access-control-request-method": "GET"}
+    answer = await client.as_("nobody")("PUT", "/bkt/key", headers=sent)
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (403, "*")
+    sent["access-control-request-method"] = "PUT"
+    answer = await client.as_("nobody")("PUT", "/bkt/key", headers=sent)
+    assert "access-control-allow-origin" not in answer.headers

@@ -33,7 +33,7 @@ def test_nothing_said() -> None:
 
 
 def test_everything_said() -> None:
-    sent = {name: f"a {name}" for name in wire.STORED}
+    sent = {name: f"/a {name}" for name in wire.STORED}
     found = wire.read_attributes(
         {
             **sent,
@@ -83,6 +83,7 @@ def test_aws_chunked_is_no_encoding_of_the_object(sent: str, kept: str | None) -
         ({"cache-control": "x\r\ny"}, "InvalidArgument"),
         ({"x-amz-tagging": "a=b&a=c"}, "InvalidArgument"),
         ({"x-amz-tagging": "a=%ff"}, "InvalidArgument"),
+        ({"x-amz-website-redirect-location": "ftp://x"}, "InvalidRedirectLocation"),
         ({"x-amz-tagging": "=b"}, "InvalidTag"),
         ({"x-amz-tagging": "aws:a=b"}, "InvalidTag"),
         ({"x-amz-tagging": "a=%7B"}, "InvalidTag"),

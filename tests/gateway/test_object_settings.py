@@ -159,6 +159,13 @@ async def test_an_object_inherits_the_buckets_acl(client: Any, bucket: str) -> N
             {},
             "NotImplemented",
         ),
+        (
+            b"<AccessControlPolicy><Owner><ID>root</ID></Owner><AccessControlList><Grant>"
+            b"<Grantee><ID>nobody we know</ID></Grantee><Permission>READ</Permission></Grant>"
+            b"</AccessControlList></AccessControlPolicy>",
+            {},
+            "InvalidArgument",
+        ),
     ],
 )
 async def test_bad_acls(

@@ -336,3 +336,17 @@ async def test_a_suspended_write_has_no_version_but_its_reading_has(
     for key in ("key", "copy", "parts"):
         for method in ("GET", "HEAD"):
             assert (await client(method, f"/bkt/{key}")).headers["x-amz-version-id"] == "null"
+
+
+async def test_a_redirect_location_is_kept_but_not_copied(client: Any, bucket: str) -> None:
+    await put(client, "/bkt/key", x_amz_website_redirect_location="/other")
+    for method in ("GET", "HEAD"):
+        found = await client(method, "/bkt/key")
+        assert (found.status, found.headers["x-amz-website-redirect-location"]) == (200, "/other")
+    await put(client, "/bkt/copy", b"", x_amz_copy_source="bkt/key")
+    assert "x-amz-website-redirect-location" not in (await client("HEAD", "/bkt/copy")).headers
+    itself = {"x-amz-copy-source": "bkt/key"}
+    assert (await client("PUT", "/bkt/key", b"", itself)).code == "InvalidRequest"
+    await put(client, "/bkt/key", b"", **itself, x_amz_website_redirect_location="/new")
+    found = await client("GET", "/bkt/key")
+    assert (found.body, found.headers["x-amz-website-redirect-location"]) == (BODY, "/new")

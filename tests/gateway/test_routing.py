@@ -163,7 +163,6 @@ REFUSED = [
     ("PUT", "/b", {"x_amz_bucket_object_lock_enabled": "true"}),
     ("PUT", "/b/k", {"x_amz_object_lock_mode": "GOVERNANCE"}),
     ("PUT", "/b/k", {"x_amz_grant_read": "id=1"}),
-    ("PUT", "/b/k", {"x_amz_website_redirect_location": "/x"}),
     ("PUT", "/b/k", {"x_amz_write_offset_bytes": "3"}),
     ("DELETE", "/b/k?versionId=1", {"x_amz_mfa": "a 1"}),
 ]

@@ -33,7 +33,9 @@ async def put_object_acl(ctx: Context) -> Response:
         raise S3Error("UnexpectedContent")
     current = await permitted(ctx)
     bucket = await ctx.store.bucket(request.bucket)
-    acl = acl or acl_xml.canned(data, current.owner or bucket.owner, bucket.owner)
+    acl = acl or acl_xml.canned(
+        data, current.owner or bucket.owner, bucket.owner, ctx.keys.knows_owner
+    )
     if not bucket.object_acl or bucket.ownership == "BucketOwnerEnforced":
         raise S3Error("AccessControlListNotSupported")
 

@@ -40,7 +40,7 @@ async def put_acl(ctx: Context) -> Response:
         if data.strip():
             raise S3Error("UnexpectedContent")
     else:
-        canned = acl_xml.canned(data, current.owner, current.owner)
+        canned = acl_xml.canned(data, current.owner, current.owner, ctx.keys.knows_owner)
     listing = request.headers.get("x-amz-acl-public-list-objects-enabled")
 
     def change(bucket: BucketRecord) -> None:

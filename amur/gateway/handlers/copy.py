@@ -12,14 +12,14 @@ from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import settle_acl, written_version
-from amur.gateway.headers import read_attributes
+from amur.gateway.headers import REDIRECT, read_attributes
 from amur.gateway.responses import xml_response
 from amur.meta.records import Checksum, ObjectRecord
 from amur.objects.store import Permit
 from amur.objects.types import Attributes
 
 SOURCE_CONDITIONS = "x-amz-copy-source-"
-_NOT_COPIED = frozenset({"x-amz-website-redirect-location"})
+_NOT_COPIED = frozenset({REDIRECT})
 
 Source = tuple[str, str, str]
 
@@ -65,7 +65,7 @@ async def copy_object(ctx: Context) -> Response:
     replaces = _replaces(headers, "x-amz-metadata-directive")
     replaces_tags = _replaces(headers, "x-amz-tagging-directive")
     if source == (request.bucket, request.key, "") and not (
-        replaces or replaces_tags or attributes.storage_class
+        replaces or replaces_tags or attributes.storage_class or REDIRECT in headers
     ):
         raise S3Error(
             "InvalidRequest",
