@@ -226,6 +226,10 @@ class App:
             # the server sends no 100 here, and botocore takes its next answer on this connection
             # for headers of this one (it keeps the status line that came in place of a 100)
             headers.append(("connection", "close"))
+        elif "transfer-encoding" in request.headers:
+            # the server below drops a Content-Length beside it unseen; where a proxy in front went
+            # by that, what follows would be another's request (RFC 9112 section 6.1: close)
+            headers.append(("connection", "close"))
         if response.stream is not None and exchange.first:
             await self._stream(exchange, response, proto)
         elif request.method == "HEAD" or not response.body:
