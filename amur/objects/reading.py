@@ -147,8 +147,9 @@ Span = tuple[int, int, Sequence[Checksum]]
 
 async def part_span(core: Core, record: ObjectRecord, number: int) -> Span:
     """[start, end) and checksums of part `number`; a plain object is its own part 1."""
-    if not 1 <= number <= max(1, record.part_count):
-        raise InvalidPartNumber
+    count = max(1, record.part_count)
+    if not 1 <= number <= count:
+        raise InvalidPartNumber(PartNumberRequested=str(number), ActualPartCount=str(count))
     if not record.manifest:
         return 0, record.size, record.checksums
     # parts of one size, as nearly all clients cut them, are found at once

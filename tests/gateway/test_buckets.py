@@ -75,6 +75,9 @@ async def test_pages_of_buckets(client: Client) -> None:
         if not token:
             break
     assert seen == names
+    # the region is told to those who ask for pages, as by Amazon
+    assert answer.texts("Buckets/Bucket/BucketRegion") == ["us-east-1"]
+    assert (await client("GET", "/")).texts("Buckets/Bucket/BucketRegion") == []
     assert (await client("GET", "/?continuation-token=!")).code == "InvalidArgument"
     assert (await client("GET", "/?max-buckets=x")).code == "InvalidArgument"
     assert (await client("GET", "/?max-buckets=0")).code == "InvalidArgument"

@@ -90,7 +90,9 @@ async def test_a_whole_upload(client: Any, bucket: str) -> None:
     head = await client("HEAD", "/bkt/key?partNumber=2")
     assert (head.status, head.headers["content-length"]) == (206, "30")
     assert head.headers["content-range"] == "bytes 20-49/51"
-    assert (await client("GET", "/bkt/key?partNumber=4")).status == 416
+    beyond = await client("GET", "/bkt/key?partNumber=4")
+    assert (beyond.status, beyond.code) == (416, "InvalidPartNumber")
+    assert (beyond.texts("PartNumberRequested"), beyond.texts("ActualPartCount")) == (["4"], ["3"])
     repeated = await complete(client, upload, *parts)
     assert (repeated.status, repeated.texts("ETag")) == (200, [etag])
 

@@ -42,7 +42,8 @@ async def list_buckets(ctx: Context) -> Response:
     found = found[:limit]
     rows = [
         f"<Bucket><Name>{bucket.name}</Name>"
-        f"<CreationDate>{iso_time(bucket.created // 1_000_000_000)}</CreationDate></Bucket>"
+        f"<CreationDate>{iso_time(bucket.created // 1_000_000_000)}</CreationDate>"
+        f"{tag('BucketRegion', region_of(bucket)) if params else ''}</Bucket>"
         for bucket in found
     ]
     children = [owner_tag(ctx.principal.owner), f"<Buckets>{''.join(rows)}</Buckets>"]
