@@ -90,7 +90,8 @@ def _sync_us(work: Path) -> float:
 
 def _value(row: Row) -> str:
     number = f"{row.value:,.2f}" if row.value < 10 else f"{row.value:,.0f}"
-    return f"{number} {row.unit}" + (f", {row.bad} FAILED" if row.bad else "")
+    cost = f", {row.cpu_us:.0f} us CPU" if row.cpu_us is not None and not row.target else ""
+    return f"{number} {row.unit}{cost}" + (f", {row.bad} FAILED" if row.bad else "")
 
 
 def _printed(rows: list[Row]) -> RichTable:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,29 +53,42 @@ class Load:
         path = self._work / "stream"
         path.unlink(missing_ok=True)
         os.mkfifo(path)
-
-        def feed() -> None:
-            with suppress(BrokenPipeError), path.open("wb", buffering=1 << 20) as pipe:
-                for one in requests:
-                    pipe.write(b"%d\n%s" % (len(one), one))
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        measured = self._wrk(path, "stream", 36_000, connections)
-        feeder.join()
-        return measured
+        before = cpu_seconds(self._pids())
+        # wrk sleeps for its whole duration, whatever its script says, or until SIGINT
+        process = subprocess.Popen(
+            self._command(path, "stream", 360_000, connections),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with path.open("wb", buffering=1 << 20) as pipe:
+            began = time.monotonic()
+            for one in requests:
+                pipe.write(b"%d\n%s" % (len(one), one))
+        seconds = time.monotonic() - began
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        spent = cpu_seconds(self._pids()) - before
+        return _measured(out, err, spent)._replace(seconds=seconds)
 
     def _wrk(self, path: Path, mode: str, seconds: float, connections: int) -> Measured:
-        command = [
+        before = cpu_seconds(self._pids())
+        command = self._command(path, mode, seconds, connections)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return _measured(done.stdout, done.stderr, cpu_seconds(self._pids()) - before)
+
+    def _command(self, path: Path, mode: str, seconds: float, connections: int) -> list[str]:
+        return [
             "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s",
             "-s", str(_SCRIPT), self._url, "--", str(path), mode,
         ]  # fmt: skip
-        before = cpu_seconds(self._pids())
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        spent = cpu_seconds(self._pids()) - before
-        told = json.loads(done.stderr.strip().splitlines()[-1])
-        assert told["requests"], f"nothing was answered: {done.stdout}"
-        return Measured(**told, cpu_us=spent / told["requests"] * 1e6)
+
+
+def _measured(out: str, err: str, cpu: float) -> Measured:
+    told = json.loads(err.strip().splitlines()[-1])
+    assert told["requests"], f"nothing was answered: {out}"
+    return Measured(**told, cpu_us=cpu / told["requests"] * 1e6)
 
 
 def curl(*arguments: str | Path) -> float:
