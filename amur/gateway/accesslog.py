@@ -20,9 +20,25 @@ ROTATE_BYTES = 256 * 1024 * 1024  # then access.log becomes access.log.1; about 
 
 
 Line = tuple[float, str, str, str, str, str, str, int, str, float, int, int, str]
-"""When it ended (epoch seconds), request id, client address, access key id ("" for anonymous),
-method, decoded path, operation, status, S3 error code ("" for none), seconds that it took, bytes
-of body received and sent, user agent."""
+"""When it ended (epoch seconds), then the fields of `_Entry`."""
+
+
+class _Entry(msgspec.Struct, gc=False):
+    """A line as it is written. (A struct encodes twice as fast as a dict.)"""
+
+    time: str
+    request_id: str
+    client: str
+    access_key_id: str  # "" for anonymous
+    method: str
+    path: str  # decoded
+    operation: str
+    status: int
+    code: str  # S3 error code, "" for none
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    agent: str
 
 
 class AccessLog:
@@ -63,22 +79,7 @@ class AccessLog:
             return
 
     def _encode(self, line: Line) -> bytes:
-        facts = {
-            "time": self._stamp(line[0]),
-            "request_id": line[1],
-            "client": line[2],
-            "access_key_id": line[3],
-            "method": line[4],
-            "path": line[5],
-            "operation": line[6],
-            "status": line[7],
-            "code": line[8],
-            "ms": round(line[9] * 1000, 3),
-            "bytes_in": line[10],
-            "bytes_out": line[11],
-            "agent": line[12],
-        }
-        return self._encoder.encode(facts) + b"\n"
+        return self._encoder.encode(_Entry(self._stamp(line[0]), *line[1:])) + b"\n"
 
     def _stamp(self, at: float) -> str:
         second = int(at)
