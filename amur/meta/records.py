@@ -12,6 +12,9 @@ an old field gets a new format number and a branch in `decode`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,8 +39,8 @@ class Checksum(msgspec.Struct, array_like=True, frozen=True):
     kind: str = "FULL_OBJECT"
 
 
-class ObjectRecord(msgspec.Struct, array_like=True):
-    """One version of an object, or a delete marker."""
+class ObjectHead(msgspec.Struct, array_like=True):
+    """What a listing shows of an object: the first fields of its record, decoded alone."""
 
     version: int = 0  # stamped by the engine when 0 at encoding; hybrid clock, ns
     size: int = 0
@@ -50,6 +53,15 @@ class ObjectRecord(msgspec.Struct, array_like=True):
     owner: str = ""
     storage_class: str = "STANDARD"
     checksums: list[Checksum] = []
+
+    def modified_s(self) -> int:
+        """Last-Modified, in whole seconds since the epoch."""
+        return self.version // 1_000_000_000
+
+
+class ObjectRecord(ObjectHead, array_like=True):
+    """One version of an object, or a delete marker."""
+
     is_marker: bool = False
     is_null: bool = True  # its version id is "null": written while versioning was not enabled
     region: str = ""  # where it was written; ties between equal versions
@@ -62,10 +74,6 @@ class ObjectRecord(msgspec.Struct, array_like=True):
 
     def version_id(self) -> str:
         return "null" if self.is_null else str(self.version)
-
-    def modified_s(self) -> int:
-        """Last-Modified, in whole seconds since the epoch."""
-        return self.version // 1_000_000_000
 
 
 class CorsRule(msgspec.Struct, array_like=True, frozen=True):
@@ -132,10 +140,14 @@ class GarbageRecord(msgspec.Struct, array_like=True):
     is_sealed: bool = False  # of doomed files: nobody appended to them any more at `version`
 
 
-R = TypeVar("R", ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
+R = TypeVar("R", ObjectHead, ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
+_decode: dict[type, Callable[[bytes | memoryview], Any]] = {
+    kind: msgspec.msgpack.Decoder(kind).decode
+    for kind in (ObjectHead, ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
+}
+_header = Struct(">BQI").unpack_from  # format, version, head length
 
 
 def encode(
@@ -157,17 +169,14 @@ def encode(
 
 def decode(data: bytes | memoryview, kind: type[R]) -> R:
     """The record in `data` (its inline body left aside); the stamped version wins."""
-    if data[0] != FORMAT:
-        raise RecordDamaged(f"record format {data[0]}, this Amur reads {FORMAT}")
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    end = _HEADER + int.from_bytes(data[9:_HEADER], "big")
     try:
-        record: R = decoder.decode(data[_HEADER:end])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        number, version, length = _header(data)
+        if number != FORMAT:
+            raise RecordDamaged(f"record format {number}, this Amur reads {FORMAT}")
+        record: R = _decode[kind](data[_HEADER : _HEADER + length])
+    except (msgspec.DecodeError, UnicodeDecodeError, StructError) as error:
         raise RecordDamaged(str(error)) from error
-    record.version = int.from_bytes(data[1:9], "big")
+    record.version = version
     return record
 
 

@@ -10,6 +10,7 @@ from amur.meta.records import (
     BucketRecord,
     Checksum,
     CorsRule,
+    ObjectHead,
     ObjectRecord,
     PartRecord,
     UploadRecord,
@@ -17,8 +18,8 @@ from amur.meta.records import (
 
 __all__ = [
     "Attributes", "Body", "BucketRecord", "ByteRange", "Checksum", "CompletedPart", "Conditions",
-    "CorsRule", "DeleteResult", "Digests", "ListEntry", "ListPage", "ObjectRecord", "PartRecord",
-    "Permit", "Reading", "UploadRecord", "Verify",
+    "CorsRule", "DeleteResult", "Digests", "ListEntry", "ListPage", "ObjectHead", "ObjectRecord",
+    "PartRecord", "Permit", "Reading", "UploadRecord", "Verify",
 ]  # fmt: skip
 
 Body = bytes | AsyncIterator[bytes]
@@ -102,10 +103,11 @@ class Reading(NamedTuple):
 
 
 class ListEntry(NamedTuple):
-    """One line of a listing: a version of a key, or a common prefix (record is None)."""
+    """One line of a listing, or a common prefix (record is None). A listing of versions has whole
+    `ObjectRecord`s."""
 
     key: str
-    record: ObjectRecord | None
+    record: ObjectHead | None
     is_latest: bool = True
 
 

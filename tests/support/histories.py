@@ -21,6 +21,7 @@ from amur.objects.types import (
     ByteRange,
     Conditions,
     ListPage,
+    ObjectHead,
     ObjectRecord,
     Reading,
 )
@@ -428,8 +429,11 @@ def _number(version_id: str) -> int:
     return int(version_id) if version_id.isdigit() else 0
 
 
-def _same(record: ObjectRecord, version: ModelVersion) -> None:
-    assert (record.version_id(), record.is_marker) == (version.id(), version.is_marker)
+def _same(record: ObjectHead, version: ModelVersion) -> None:
+    if isinstance(record, ObjectRecord):
+        assert (record.version_id(), record.is_marker) == (version.id(), version.is_marker)
+    else:
+        assert not version.is_marker
     if not version.is_marker:
         assert record.version == version.number
         assert (record.size, record.etag) == (len(version.body), version.etag)

@@ -7,6 +7,7 @@ encoding is asked once for all its names, and each entry is one f-string.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from amur import limits
@@ -16,7 +17,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.handlers.service import decode_token, encode_token
 from amur.gateway.responses import owner_tag, page_size, xml_response
 from amur.gateway.xml import Markup, iso_time, tag
-from amur.objects.types import ListEntry, ListPage, ObjectRecord
+from amur.objects.types import ListEntry, ListPage, ObjectHead, ObjectRecord
 
 Encode = Callable[[str], str]
 _EMPTY_PAGE = ListPage([], False)
@@ -57,15 +58,19 @@ def _page_encoder(ask: _Question, entries: Iterable[ListEntry]) -> Encode:
     return str if plain else ask.encode
 
 
-def _checksum(record: ObjectRecord) -> str:
-    return "".join(
-        f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm>"
-        f"<ChecksumType>{checksum.kind}</ChecksumType>"
-        for checksum in record.checksums
-    )
+def _checksum(record: ObjectHead) -> str:
+    found = record.checksums
+    if len(found) == 1:
+        return _checksum_tags(found[0].algorithm, found[0].kind)
+    return "".join([_checksum_tags(each.algorithm, each.kind) for each in found])
 
 
-def _owner(record: ObjectRecord) -> str:
+@lru_cache(maxsize=64)
+def _checksum_tags(algorithm: str, kind: str) -> str:
+    return f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
+
+
+def _owner(record: ObjectHead) -> str:
     return owner_tag(record.owner) if record.owner else ""
 
 
@@ -83,7 +88,7 @@ def _contents(
     ]
 
 
-def _metadata(record: ObjectRecord) -> str:
+def _metadata(record: ObjectHead) -> str:
     """Tigris' extension X-Tigris-List-Metadata: user metadata beside each object."""
     return "".join(
         tag("Metadata", tag("Name", name), tag("Value", value))
@@ -197,7 +202,11 @@ async def list_object_versions(ctx: Context) -> Response:
             parts.append(tag("NextVersionIdMarker", page.next_version))
     parts += _shared_head(ask)
     parts.append(tag("IsTruncated", page.truncated))
-    parts += [_version(entry, entry.record, encode) for entry in page.entries if entry.record]
+    parts += [
+        _version(entry, entry.record, encode)
+        for entry in page.entries
+        if isinstance(entry.record, ObjectRecord)
+    ]
     parts += _common_prefixes(page.entries, encode)
     return xml_response("ListVersionsResult", *parts)
 
