@@ -83,6 +83,7 @@ class App:
         self._host_id = host_id
         self._pipes = pipes
         self._last_id = 0
+        self._streams = 0  # large responses under way
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         begun = perf_counter()
@@ -156,6 +157,9 @@ class App:
             await authorize(context)
         response = await endpoint.handler(context)
         if response.stream is not None:
+            if self._streams >= limits.STREAMS_MAX:
+                await _close(response)
+                raise S3Error("SlowDown", "Too many large downloads at once.")
             # while a failure can still be told by its status
             exchange.first = await anext(response.stream, b"")
         return response
@@ -243,6 +247,7 @@ class App:
         stream = response.stream
         assert stream is not None
         outflow = Outflow(self._pipes)
+        self._streams += 1
         try:
             await outflow.send(proto, response.status, response.headers, exchange.first, stream)
         except ClientGone:
@@ -251,10 +256,9 @@ class App:
             exchange.code = "Broken"
             log.error("request %s broke off", exchange.request.id, exc_info=error)
         finally:
+            self._streams -= 1
             exchange.sent = outflow.sent
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(response)
 
 
 def _check_readable(names: list[str], request: Request) -> None:
@@ -262,6 +266,12 @@ def _check_readable(names: list[str], request: Request) -> None:
     if len(names) != len(request.headers):
         lost = ", ".join(sorted(set(names) - request.headers.keys()))
         raise S3Error("InvalidArgument", f"Header values must be ASCII: {lost}")
+
+
+async def _close(response: Response) -> None:
+    close = getattr(response.stream, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _check_mode(endpoint: Endpoint, authentication: Authentication, request: Request) -> None:

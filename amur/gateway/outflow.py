@@ -24,6 +24,9 @@ from amur.limits import MIB
 
 PIPE_BYTES = 1 * MIB  # what the kernel holds of one response; /proc/sys/fs/pipe-max-size
 STALL_SECONDS = 60.0  # a client that takes nothing for this long has gone
+OPEN_SECONDS = 5.0
+"""The server opens the FIFO within milliseconds, unless the client has gone before: 300 requests
+that were broken off at once would otherwise hold 600 MiB for a minute."""
 _POLL_SECONDS = 0.001  # how often to look whether the reader of a short response has come
 
 
@@ -85,21 +88,21 @@ class Outflow:
                 count = os.write(self._fd, view)
             except BlockingIOError:
                 if not self._has_reader():
-                    await self._writable()
+                    await self._writable(OPEN_SECONDS)
                 self._drop_guard()  # from now on a reader that goes is noticed
-                await self._writable()
+                await self._writable(STALL_SECONDS)
             except BrokenPipeError:
                 raise ClientGone from None
             else:
                 self.sent += count
                 view = view[count:]
 
-    async def _writable(self) -> None:
+    async def _writable(self, patience: float) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
         loop.add_writer(self._fd, _settle, ready)
         try:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(patience):
                 await ready
         except TimeoutError:
             self._drop_guard()
@@ -109,7 +112,7 @@ class Outflow:
 
     async def _wait_for_reader(self) -> None:
         """A short response fits into the pipe whole: it must not close before it was opened."""
-        patience = STALL_SECONDS
+        patience = OPEN_SECONDS
         while self._guard >= 0 and not self._has_reader():
             if patience <= 0:
                 raise ClientGone

@@ -38,7 +38,7 @@ from amur.gateway.sigv4 import (
     signing_key,
     split_credential,
 )
-from amur.limits import FORM_FIELD_BYTES_MAX, FORM_FIELDS_MAX, PUT_BYTES_MAX
+from amur.limits import FORM_BYTES_MAX, FORM_FIELD_BYTES_MAX, FORM_FIELDS_MAX, PUT_BYTES_MAX
 
 _SIGNATURE_FIELDS = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
 _UNCONDITIONAL = frozenset(("policy", "x-amz-signature", "bucket"))
@@ -74,6 +74,7 @@ class FormReader:
         self._name = ""  # of the current field
         self._value: list[bytes] = []
         self._value_size = 0
+        self._total = 0  # bytes of all values so far
         self._is_complete = False
 
     def limit(self, size_min: int, size_max: int) -> None:
@@ -134,7 +135,8 @@ class FormReader:
 
     def _add_to_field(self, piece: bytes | bytearray) -> None:
         self._value_size += len(piece)
-        if self._value_size > FORM_FIELD_BYTES_MAX:
+        self._total += len(piece)
+        if self._value_size > FORM_FIELD_BYTES_MAX or self._total > FORM_BYTES_MAX:
             raise S3Error("MaxPostPreDataLengthExceededError")
         self._value.append(bytes(piece))
 

@@ -105,7 +105,7 @@ async def test_a_reader_that_stalls_and_then_goes_is_noticed() -> None:
 
 
 async def test_nobody_ever_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outflow, "STALL_SECONDS", 0.02)
+    monkeypatch.setattr(outflow, "OPEN_SECONDS", 0.02)
 
     class Nobody:
         def response_file(self, *_: object) -> None: ...
