@@ -1,9 +1,7 @@
 """Amur: a globally distributed, S3-compatible object store that anyone can run.
 
-from amur.objects.types import BucketRecord
-
 async with amur.open("data") as store:
-    await store.create_bucket(BucketRecord(name="photos", owner="me"))
+    await store.create_bucket("photos")
     await store.put("photos", "cat.jpg", body)
 """
 

@@ -1,7 +1,7 @@
 """The object store as plain async Python: what the gateway, the workers and programs stand on.
 
     async with amur.open(path) as store:
-        await store.create_bucket("photos", owner="me")
+        await store.create_bucket("photos")
         await store.put("photos", "cat.jpg", data)
 
 Every method raises `amur.objects.errors.StoreError` kinds only.
@@ -58,8 +58,12 @@ class Store:
         self.core = Core(engine, data, clock, region)
 
     # --- buckets ---
-    async def create_bucket(self, bucket: BucketRecord) -> BucketRecord:
-        """`bucket` has name, owner and settings; id, created and version are given here."""
+    async def create_bucket(
+        self, bucket: BucketRecord | str, *, owner: str = "root"
+    ) -> BucketRecord:
+        """A name, or a record with name, owner and settings; the rest is given here."""
+        if isinstance(bucket, str):
+            bucket = BucketRecord(name=bucket, owner=owner)
         return await buckets.create_bucket(self.core, bucket)
 
     async def bucket(self, name: str) -> BucketRecord:
