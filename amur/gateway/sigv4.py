@@ -343,7 +343,7 @@ def _claim_of_query(
         ) from None
     if signed_s > now_s + CLOCK_SKEW_SECONDS_MAX:
         raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=amz_date_of(now_s))
-    if now_s > signed_s + expires_s:
+    if now_s > signed_s + expires_s or not expires_s:
         raise S3Error(
             "AccessDenied",
             "Request has expired",
@@ -367,8 +367,6 @@ def _expires(text: str, max_expires_s: int) -> int:
         raise _malformed_query(
             f"X-Amz-Expires must be at most {max_expires_s} seconds ({max_expires_s // 86400} days)"
         )
-    if not int(digits):
-        raise _malformed_query("X-Amz-Expires must be at least 1")
     return int(digits)
 
 

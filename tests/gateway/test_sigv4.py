@@ -651,7 +651,7 @@ PRESIGNED_CASES: dict[str, tuple[Wire, str]] = {
     "other host": (_LINK.with_header("host", "evil.example"), "SignatureDoesNotMatch"),
     "no host": (_LINK.with_header("host", None), "SignatureDoesNotMatch"),
     "longer life": (_LINK.edit_query("Expires=600", "Expires=601"), "SignatureDoesNotMatch"),
-    "expires 0": (presigned(expires_s=0), "AuthorizationQueryParametersError"),
+    "expires at once": (presigned(expires_s=0), "AccessDenied"),
     "expires negative": (presigned(expires_s=-1), "AuthorizationQueryParametersError"),
     "expires too late": (presigned(expires_s=7 * DAY + 1), "AuthorizationQueryParametersError"),
     "expires enormous": (presigned(expires_s=10**30), "AuthorizationQueryParametersError"),
