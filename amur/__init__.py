@@ -34,11 +34,13 @@ def _opened(path: str, region: str) -> Store:
 
     from amur.clock import SystemClock
     from amur.data.local import LocalDataStore
+    from amur.directories import make_durable
     from amur.meta.lmdb_engine import LmdbEngine
     from amur.objects.store import Store
 
     meta, data = Path(path, "meta"), Path(path, "data")
-    for directory in (meta, data):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_durable(Path(path))
+    for directory in (meta, data):  # synced by who opens them
+        directory.mkdir(mode=0o700, exist_ok=True)
     clock = SystemClock()
     return Store(LmdbEngine(meta, clock), LocalDataStore(data), clock, region=region)

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from amur.directories import make_durable, sync
+
 FORMAT = 1
 """Of the directory as a whole. Records carry their own format number besides."""
 
@@ -55,7 +57,7 @@ class Layout:
     def create(self) -> None:
         """Make what is missing. Raises Refusal."""
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_durable(self.root)
             for directory in (self.meta, self.data, self.run, self.metrics, self.pipes):
                 directory.mkdir(mode=0o700, exist_ok=True)
             probe = self.run / f"probe-{os.getpid()}"
@@ -152,11 +154,7 @@ def write_durably(path: Path, content: bytes, mode: int) -> None:
     finally:
         os.close(fd)
     partial.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
