@@ -78,6 +78,7 @@ class _Claim(NamedTuple):
 
 
 _MODES = {mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SHA256}
+_MODES[EMPTY_SHA256] = PayloadMode.SHA256  # of every GET: known to be a digest
 _SIGNED_CHUNKS = (PayloadMode.SIGNED_CHUNKS, PayloadMode.SIGNED_CHUNKS_TRAILER)
 _ANONYMOUS = Authentication("anonymous")
 NOBODYS_KEY = bytes(32)  # an unknown key id costs what a wrong signature costs
@@ -286,20 +287,12 @@ def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
 def _claim_of_header(
     authorization: str, headers: dict[str, str], now_s: int, services: Container[str]
 ) -> _Claim:
-    scheme, _, rest = authorization.partition(" ")
-    if scheme != ALGORITHM:
-        if scheme == "AWS":
-            raise S3Error("InvalidRequest", SIGV2_REFUSED)
-        raise S3Error(
-            "InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization"
-        )
-    fields = [field.strip().partition("=") for field in rest.split(",")]
-    given = {name: value for name, _, value in fields}
-    if len(fields) != 3 or given.keys() != {"Credential", "SignedHeaders", "Signature"}:
-        raise _malformed(
-            "the authorization header requires three components: Credential, SignedHeaders, "
-            "and Signature."
-        )
+    signature = authorization[-64:]
+    if signature.isalnum() and authorization[-65:-64] == "=":
+        credential, signed, rest = _authorization(authorization[:-64])
+        signature = rest + signature
+    else:
+        credential, signed, signature = _authorization(authorization)
     amz_date = headers.get("x-amz-date") or _amz_date(headers.get("date", ""))
     try:
         skew = now_s - epoch_of(amz_date)
@@ -314,8 +307,31 @@ def _claim_of_header(
             ServerTime=amz_date_of(now_s),
             MaxAllowedSkewMilliseconds=str(CLOCK_SKEW_SECONDS_MAX * 1000),
         )
-    key_id, scope = split_credential(given["Credential"], amz_date, services, _malformed)
-    return _Claim(key_id, scope, amz_date, given["SignedHeaders"], given["Signature"])
+    key_id, scope = split_credential(credential, amz_date, services, _malformed)
+    return _Claim(key_id, scope, amz_date, signed, signature)
+
+
+@lru_cache(maxsize=256)
+def _authorization(header: str) -> tuple[str, str, str]:
+    """Credential, SignedHeaders and Signature of an Authorization header.
+
+    All of it but the signature is the same in many requests: without that it is parsed once.
+    """
+    scheme, _, rest = header.partition(" ")
+    if scheme != ALGORITHM:
+        if scheme == "AWS":
+            raise S3Error("InvalidRequest", SIGV2_REFUSED)
+        raise S3Error(
+            "InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization"
+        )
+    fields = [field.strip().partition("=") for field in rest.split(",")]
+    given = {name: value for name, _, value in fields}
+    if len(fields) != 3 or given.keys() != {"Credential", "SignedHeaders", "Signature"}:
+        raise _malformed(
+            "the authorization header requires three components: Credential, SignedHeaders, "
+            "and Signature."
+        )
+    return given["Credential"], given["SignedHeaders"], given["Signature"]
 
 
 def _claim_of_query(
