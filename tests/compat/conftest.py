@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -96,6 +97,8 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_bytes(dice.randbytes(dice.choice((0, 1, 100, 1000, 5000, 20_000))))
     for name in ("per%cent", "plus+plus", "a b  c", "Ünïcødé-日本", "x&y=z;?#", "quote'", "tilde~"):
         (root / name).write_bytes(name.encode())
+    for path in root.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # clients compare times of whole seconds
     return root
 
 
