@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import lmdb
 
+from amur.directories import make_durable, sync
 from amur.meta.engine import (
     EngineDamaged,
     EngineError,
@@ -60,9 +61,11 @@ def open_files(path: str, map_bytes: int) -> Files:
     Raises EngineRefused, EngineFailed (damaged), EngineFull.
     """
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_durable(Path(path))
         if not os.path.exists(os.path.join(path, _DATA)):
             _create(path, map_bytes)
+        # Whether or not we made them: who did may have been cut off before this.
+        sync(Path(path))
         env = _open(path, map_bytes)
     except (lmdb.VersionMismatchError, lmdb.InvalidError) as error:
         raise EngineRefused(f"{path}: this is not Amur's metadata ({error})") from error
@@ -115,8 +118,6 @@ def _create(path: str, map_bytes: int) -> None:
             os.link(os.path.join(draft, _DATA), os.path.join(path, _DATA))
     for stale in Path(path).glob(_DRAFT + "*"):
         shutil.rmtree(stale, ignore_errors=True)
-    _fsync(Path(path))
-    _fsync(Path(path).parent)
 
 
 def _refused(path: str, error: Exception) -> EngineError:

@@ -109,6 +109,22 @@ async def test_reopening_finds_everything_and_goes_on_with_versions(tmp_path: Pa
     await engine.close()
 
 
+def test_opening_makes_the_names_durable_that_a_killed_creator_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a commit to a file whose name a power cut takes away would be acknowledged."""
+    asyncio.run(LmdbEngine(tmp_path / "meta").close())
+    synced, fsync = set(), os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    asyncio.run(LmdbEngine(tmp_path / "meta").close())
+    assert synced >= {tmp_path.stat().st_ino, (tmp_path / "meta").stat().st_ino}
+
+
 def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(lmdb_files, "FORMAT", lmdb_files.FORMAT + 1)
