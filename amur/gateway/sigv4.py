@@ -77,7 +77,9 @@ class _Claim(NamedTuple):
     signature: str
 
 
-_MODES = {mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SHA256}
+_MODES: dict[str, PayloadMode] = {
+    mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SHA256
+}
 _MODES[EMPTY_SHA256] = PayloadMode.SHA256  # of every GET: known to be a digest
 _SIGNED_CHUNKS = (PayloadMode.SIGNED_CHUNKS, PayloadMode.SIGNED_CHUNKS_TRAILER)
 _ANONYMOUS = Authentication("anonymous")
