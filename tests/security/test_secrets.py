@@ -48,10 +48,11 @@ class Wire:
 
     def signed(
         self, method: str, path: str, query: str = "", *, key: tuple[str, str], body: bytes = b"",
-        skew_s: int = 0, **headers: str,
+        skew_s: int = 0, headers: dict[str, str] | None = None,
     ) -> int:  # fmt: skip
         sent = sign_request(
-            method, path, query, {"host": self.host} | headers, key_id=key[0], secret=key[1],
+            method, path, query, {"host": self.host} | (headers or {}), key_id=key[0],
+            secret=key[1],
             now_s=int(time.time()) + skew_s,
         )  # fmt: skip
         return self.send(method, f"{path}?{query}" if query else path, sent, body)
@@ -95,7 +96,9 @@ def send_everything(wire: Wire) -> None:
         assert wire.send("GET", broken, {}) >= 400
     token = "canary-token-0123456789"
     wire.canaries.add(token)
-    assert wire.signed("GET", "/bucket/key", key=root, **{"x-amz-security-token": token}) == 400
+    assert (
+        wire.signed("GET", "/bucket/key", key=root, headers={"x-amz-security-token": token}) == 400
+    )
     basic = "Basic canary-basic-0123456789"
     wire.canaries.add(basic)
     assert wire.send("GET", "/bucket/key", {"authorization": basic}) == 400
