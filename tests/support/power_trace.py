@@ -45,7 +45,8 @@ class Recorded(NamedTuple):
 def record(command: Sequence[str], root: Path, env: Mapping[str, str], trace: Path) -> Recorded:
     """Run `command`, which works in the existing directory `root`; the test skips without strace.
 
-    The process may start threads, but no processes that write there.
+    The process may start threads, but no processes that write there. `trace` and `trace`.root are
+    left for `replayed`.
     """
     strace = shutil.which("strace")
     if strace is None:
@@ -56,11 +57,21 @@ def record(command: Sequence[str], root: Path, env: Mapping[str, str], trace: Pa
         [strace, *options, "-e", "signal=none", "-o", str(trace), *command],
         env=env, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    tracer = _Tracer(root)
+    _root_file(trace).write_text(str(root))
+    return replayed(trace)
+
+
+def replayed(trace: Path) -> Recorded:
+    """What `record` returned for this trace."""
+    tracer = _Tracer(_root_file(trace).read_text())
     with trace.open() as lines:
         for line in lines:
             tracer.line(line.rstrip())
     return tracer.recorded()
+
+
+def _root_file(trace: Path) -> Path:
+    return trace.with_name(trace.name + ".root")
 
 
 class _Handle:
@@ -75,8 +86,8 @@ class _Handle:
 
 
 class _Tracer:
-    def __init__(self, root: Path) -> None:
-        self._root = os.fspath(root)
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._ops: list[Op] = []
         self._names: dict[str, int] = {self._root: ROOT}
         self._directories = {ROOT}
