@@ -249,7 +249,8 @@ class App:
         outflow = Outflow(self._pipes)
         self._streams += 1
         try:
-            await outflow.send(proto, response.status, response.headers, exchange.first, stream)
+            first, exchange.first = [exchange.first], b""
+            await outflow.send(proto, response.status, response.headers, first, stream)
         except ClientGone:
             exchange.code = "ClientGone"
         except Exception as error:

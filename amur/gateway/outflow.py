@@ -61,17 +61,18 @@ class Outflow:
         proto: Sender,
         status: int,
         headers: list[tuple[str, str]],
-        first: bytes,
+        first: list[bytes],
         rest: AsyncIterator[bytes],
     ) -> None:
         """Raises ClientGone, or what `rest` raises: less was sent then than announced.
 
-        `first` is not empty.
+        `first` is one piece, not empty, in a list that is emptied: a slow client would make whoever
+        kept the piece keep a megabyte.
         """
-        assert first, "the reader is noticed by what it has read"
+        assert first and first[0], "the reader is noticed by what it has read"
         try:
             proto.response_file(status, headers, self._path)
-            await self._write(first)
+            await self._write(first.pop())
             try:
                 async for piece in rest:
                     await self._write(piece)

@@ -51,7 +51,7 @@ def leftovers() -> list[str]:
 async def test_everything_arrives(count: int) -> None:
     reader = Reader()
     flow = Outflow()
-    await flow.send(reader, 200, [], b"first", pieces(count, []))
+    await flow.send(reader, 200, [], [b"first"], pieces(count, []))
     assert reader.thread is not None
     await asyncio.to_thread(reader.thread.join)
     assert reader.data == b"first" + PIECE * count
@@ -63,7 +63,7 @@ async def test_a_slow_reader_holds_the_writer_back() -> None:
     go = threading.Event()
     reader = Reader(delay=go)
     produced: list[int] = []
-    sending = asyncio.create_task(Outflow().send(reader, 200, [], b"x", pieces(100, produced)))
+    sending = asyncio.create_task(Outflow().send(reader, 200, [], [b"x"], pieces(100, produced)))
     for _ in range(20):
         await asyncio.sleep(0)
     held = len(produced)
@@ -78,7 +78,7 @@ async def test_a_slow_reader_holds_the_writer_back() -> None:
 async def test_a_reader_that_goes_ends_the_stream() -> None:
     produced: list[int] = []
     with pytest.raises(ClientGone):
-        await Outflow().send(Reader(limit=1000), 200, [], b"x", pieces(1000, produced))
+        await Outflow().send(Reader(limit=1000), 200, [], [b"x"], pieces(1000, produced))
     assert len(produced) < 20
     assert leftovers() == []
 
@@ -94,7 +94,7 @@ async def test_a_reader_that_stalls_and_then_goes_is_noticed() -> None:
 
     produced: list[int] = []
     reader = Stalling()
-    sending = asyncio.create_task(Outflow().send(reader, 200, [], b"x", pieces(100, produced)))
+    sending = asyncio.create_task(Outflow().send(reader, 200, [], [b"x"], pieces(100, produced)))
     while len(produced) * len(PIECE) < outflow.PIPE_BYTES:  # noqa: ASYNC110 - polled
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
@@ -112,7 +112,7 @@ async def test_nobody_ever_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for count in (1, 100):
         with pytest.raises(ClientGone):
-            await Outflow().send(Nobody(), 200, [], b"x", pieces(count, []))
+            await Outflow().send(Nobody(), 200, [], [b"x"], pieces(count, []))
     assert leftovers() == []
 
 
@@ -124,7 +124,7 @@ async def test_a_failing_stream_leaves_nothing_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     reader = Reader()
     with pytest.raises(ValueError, match="broken"):
-        await Outflow().send(reader, 200, [], PIECE, broken())
+        await Outflow().send(reader, 200, [], [PIECE], broken())
     assert reader.thread is not None
     await asyncio.to_thread(reader.thread.join)
     assert reader.data == PIECE * 2
