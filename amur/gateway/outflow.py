@@ -69,7 +69,7 @@ class Outflow:
         `first` is one piece, not empty, in a list that is emptied: a slow client would make whoever
         kept the piece keep a megabyte.
         """
-        assert first and first[0], "the reader is noticed by what it has read"
+        assert first[0], "the reader is noticed by what it has read"
         try:
             proto.response_file(status, headers, self._path)
             await self._write(first.pop())
