@@ -18,6 +18,7 @@ import typer
 from rich.filesize import decimal
 
 from amur.cli.running import layout_of, opened, run
+from amur.directories import make_durable, sync
 from amur.limits import GRACE_SECONDS, MIB
 from amur.serve.layout import Layout, Refusal
 
@@ -31,7 +32,7 @@ async def _backup(source: Path, target: Layout) -> None:
     _must_be_new(target.root)
     began = time.monotonic()
     async with opened(source) as (layout, store):
-        target.root.mkdir(mode=0o700, parents=True)
+        make_durable(target.root)
         await store.engine.backup(target.meta)
         staging = layout.run / f"backup-{os.getpid()}"
         try:
@@ -44,7 +45,7 @@ async def _backup(source: Path, target: Layout) -> None:
         for file in (layout.identity, layout.root_key):
             if file.exists():
                 _copy(file, target.root / file.name)
-    _sync(target.root)
+    sync(target.root)
     typer.echo(f"backed up to {target.root}: {count:,} data files, {decimal(size)}")
 
 
@@ -58,17 +59,17 @@ async def _restore(source: Path, target: Path) -> None:
     _must_be_new(target)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
+    make_durable(partial)
     (partial / "meta").mkdir(mode=0o700)
     _copy(layout.meta / "data.mdb", partial / "meta" / "data.mdb")
     size = _copy_tree(layout.data, partial / "data")
     for file in (layout.identity, layout.root_key):
         if file.exists():
             _copy(file, partial / file.name)
-    _sync(partial / "meta")
-    _sync(partial)
+    sync(partial / "meta")
+    sync(partial)
     partial.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     typer.echo(f"restored {decimal(size)} of data to {target}; check it: amur fsck {target}")
 
 
@@ -108,7 +109,7 @@ def _copy_tree(source: Path, target: Path) -> int:
         folders.add(place.parent)
         size += _copy(source / file, place)
     for folder in (*folders, target):
-        _sync(folder)
+        sync(folder)
     return size
 
 
@@ -126,11 +127,3 @@ def _copy(source: Path, target: Path) -> int:
                 break
         os.fsync(given.fileno())
         return os.fstat(given.fileno()).st_size
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
