@@ -23,7 +23,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.judge import Judge
-from tests.support.power_disk import Disk, Op, Said, Synced, cuts
+from tests.support.power_disk import Changed, Disk, Names, Op, Said, Synced, cuts
 from tests.support.power_trace import Recorded, record, replayed
 
 SEED = int(os.environ.get("AMUR_SEED", "1"))
@@ -127,15 +127,21 @@ class Verdicts:
 
 
 def points(ops: list[Op], count: int, dice: random.Random) -> list[int]:
-    """Anywhere, right after an answer, right before something is durable, and while beginning."""
+    """Anywhere, right after an answer, right before something is durable, and at the start."""
     answers = [at + 1 for at, op in enumerate(ops) if isinstance(op, Said)]
     syncs = [at for at, op in enumerate(ops) if isinstance(op, Synced)]
-    kinds = range(len(ops) + 1), answers, syncs, range(answers[0])
+    start = ops[: answers[0]]
+    early = [at for at, op in enumerate(start) if not _is_name(op)]
+    kinds = range(len(ops) + 1), answers, syncs, early
     return sorted(
         dice.choice(places)
         for places, share in zip(kinds, (0.35, 0.35, 0.2, 0.1), strict=True)
         for _ in range(round(count * share))
     )
+
+
+def _is_name(op: Op) -> bool:
+    return isinstance(op, Changed) and isinstance(op.change, Names)
 
 
 def judged(
