@@ -14,6 +14,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from amur.limits import PRESIGN_SECONDS_DEFAULT, PRESIGN_SECONDS_MAX
@@ -21,6 +22,17 @@ from amur.limits import PRESIGN_SECONDS_DEFAULT, PRESIGN_SECONDS_MAX
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HOST_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:]*)):([0-9]{1,5})")
+
+
+_MESSAGES = {
+    "missing": "is missing",
+    "model_type": "must be a table",
+    "tuple_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+}
+"""pydantic's error types in words that fit a file, a variable and a flag; else its own words."""
 
 
 class ConfigError(Exception):
@@ -142,8 +154,22 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value not in (None, [])})
     except ValidationError as error:
         raise ConfigError(_one_line(error, config)) from None
+    except SettingsError:  # of our settings only this one is JSON in the environment
+        raise ConfigError(
+            'AMUR_ACCESS_KEYS is not JSON like [{"id": "...", "secret": "..."}]'
+        ) from None
     finally:
         _FileSource.values = {}
+
+
+def unknown_variables() -> list[str]:
+    """Names of `AMUR_*` in the environment that are no settings: typing errors, most likely."""
+    known = {f"AMUR_{name.upper()}" for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith("AMUR_") and name.upper() not in known
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -162,12 +188,14 @@ def _one_line(error: ValidationError, config: Path | None) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
         return f"unknown setting {name!r}{f' in {config}' if config else ''}; known are {known}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _MESSAGES.get(first["type"], first["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}" if name else message
 
 
 def _split(listen: str) -> tuple[str, int]:
     match = _HOST_PORT.fullmatch(listen)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError("must be HOST:PORT, like 127.0.0.1:9000 or [::]:9000")
+    if match is None or not 1 <= int(match[3]) <= 65535:
+        raise ValueError(
+            "must be HOST:PORT, like 127.0.0.1:9000 or [::]:9000; ports are 1 to 65535"
+        )
     return match[1] or match[2] or "0.0.0.0", int(match[3])  # noqa: S104 - ":9000" asks for it

@@ -17,6 +17,7 @@ from pathlib import Path
 import typer
 from rich.filesize import decimal
 
+from amur.cli.errors import refuse
 from amur.cli.running import layout_of, opened, run
 from amur.directories import make_durable, sync
 from amur.limits import GRACE_SECONDS, MIB
@@ -25,6 +26,8 @@ from amur.serve.layout import Layout, Refusal
 
 def backup(source: Path, destination: Path) -> None:
     """While serving. `destination` must not exist."""
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise refuse(f"{destination} is inside {source}; name a place outside, best another disk")
     run(lambda: _backup(source, Layout(destination.absolute())))
 
 
@@ -56,6 +59,7 @@ def restore(source: Path, destination: Path) -> None:
 
 async def _restore(source: Path, target: Path) -> None:
     layout = layout_of(source)
+    layout.require()  # written last by a backup: without it the backup was cut off
     _must_be_new(target)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+
+UsageError: Any = typer.BadParameter.__mro__[1]  # typer has it, but does not export it
 
 
 def refuse(message: str) -> typer.Exit:

@@ -5,12 +5,13 @@ Subcommands import what they need when they run, so that `amur --help` is quick.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from amur.cli.errors import refuse
+from amur.cli.errors import UsageError, refuse
 
 app = typer.Typer(
     name="amur",
@@ -27,7 +28,17 @@ _DATA = Path("amur-data")
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "amur"
+        message = error.format_message()
+        said = f"amur: {message.rstrip('.')}; see {asked} --help"
+        typer.echo(message if "\n" in message else said, err=True)  # `amur` alone: the help
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.command()
@@ -55,6 +66,9 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")] = None,
+    access_log: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="file, stdout or off [file: DIR/run].")
+    ] = None,
 ) -> None:
     """Serve S3 from a data directory."""
     from amur import config as settings
@@ -64,8 +78,10 @@ def serve(
     try:
         chosen = settings.load(
             config, data=data, listen=listen, region=region, workers=workers, domains=domain,
-            tls_cert=tls_cert, tls_key=tls_key,
+            tls_cert=tls_cert, tls_key=tls_key, access_log=access_log,
         )  # fmt: skip
+        if unknown := settings.unknown_variables():
+            typer.echo(f"amur: no such setting, ignored: {', '.join(unknown)}", err=True)
         code = start.serve(chosen)
     except (settings.ConfigError, Refusal) as error:
         raise refuse(str(error)) from None

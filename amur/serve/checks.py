@@ -17,6 +17,7 @@ from amur.serve.layout import Layout, Refusal, RootKey
 _EPOCH_2024 = 1_704_067_200
 _DISK_BYTES_MIN = 64 * MIB  # below this not even the metadata can be opened for writing
 _OPEN_FILES_WANTED = 65_536
+_OPEN_FILES_MIN = 256  # of one process: metadata, data files, and some connections
 
 
 def clock() -> None:
@@ -70,9 +71,15 @@ def tls(cert: Path | None, key: Path | None) -> None:
         except OSError as error:
             raise Refusal(f"can't read the TLS file {path}: {error.strerror}") from None
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        # an empty passphrase, so that OpenSSL does not ask for one on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
-        raise Refusal(f"{cert} and {key} are no TLS certificate and key: {error.reason}") from None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise Refusal(f"the TLS key {key} is not the key of the certificate {cert}") from None
+        raise Refusal(
+            f"{cert} and {key} are no TLS certificate and key: both must be PEM, "
+            "the key without a passphrase"
+        ) from None
 
 
 def access_keys(settings: Settings, root: RootKey) -> None:
@@ -87,6 +94,11 @@ def access_keys(settings: Settings, root: RootKey) -> None:
 def open_files() -> None:
     """Take as many file descriptors as we may have: each connection needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _OPEN_FILES_MIN:
+        raise Refusal(
+            f"only {hard} open files are allowed and each connection is one: raise the limit "
+            f"(ulimit -n {_OPEN_FILES_WANTED}, or LimitNOFILE={_OPEN_FILES_WANTED} in systemd)"
+        )
     wanted = min(_OPEN_FILES_WANTED, hard) if hard != resource.RLIM_INFINITY else _OPEN_FILES_WANTED
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

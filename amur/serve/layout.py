@@ -56,6 +56,7 @@ class Layout:
 
     def create(self) -> None:
         """Make what is missing. Raises Refusal."""
+        self._refuse_halves()
         try:
             make_durable(self.root)
             for directory in (self.meta, self.data, self.run, self.metrics, self.pipes):
@@ -69,10 +70,34 @@ class Layout:
                 "make it writable for this user or name another one"
             ) from None
 
+    def _refuse_halves(self) -> None:
+        """Metadata and data belong together: served without the one, the other would be swept
+        away as unused, or every read would fail. (A disk that is not mounted looks like this.)"""
+        if self.root.exists() and not self.root.is_dir():
+            raise Refusal(f"{self.root} is a file; name a directory")
+        metadata = self.meta / "data.mdb"
+        has_data = self.data.is_dir() and any(
+            place.name != "instances" and any(place.iterdir()) for place in self.data.iterdir()
+        )
+        if has_data and not metadata.exists():
+            raise Refusal(
+                f"{self.data} holds data but {metadata} is missing: mount its disk or restore a "
+                "backup (amur restore)"
+            )
+        if metadata.exists() and not self.data.is_dir():
+            raise Refusal(
+                f"{self.data} is missing though there is metadata: mount its disk or restore a "
+                "backup (amur restore)"
+            )
+        if metadata.exists() and not self.identity.exists():
+            raise Refusal(
+                f"{self.identity} is missing though there is metadata: copy it back from a backup"
+            )
+
     def require(self) -> None:
-        """Raises Refusal when this is not a data directory."""
+        """Raises Refusal when this is not a data directory, or a backup that was cut off."""
         if not self.identity.exists():
-            raise Refusal(f"{self.root} is not an amur data directory: it has no amur.json")
+            raise Refusal(f"{self.root} is no whole data directory or backup: it has no amur.json")
 
     def lock(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> int:
         """Be the only one who serves or repairs this directory, as long as the answer is open."""
@@ -113,8 +138,8 @@ class Layout:
     def facts(self) -> dict[str, Any]:
         """What amur.json says. Raises Refusal when this amur can't use the directory."""
         facts = _read_json(self.identity)
-        found = facts.get("format")
-        if not isinstance(found, int) or not isinstance(facts.get("region"), str):
+        found, region = facts.get("format"), facts.get("region")
+        if type(found) is not int or found < 1 or not isinstance(region, str) or not region:
             raise Refusal(f"{self.identity} is damaged; restore it from a backup")
         if found > FORMAT:
             raise Refusal(
@@ -137,10 +162,13 @@ class Layout:
         if self.root_key.stat().st_mode & 0o077:
             raise Refusal(f"others can read {self.root_key}: chmod 600 it")
         kept = _read_json(self.root_key)
-        try:
-            return RootKey(kept["access_key_id"], kept["secret_access_key"], self.root_key, is_new)
-        except KeyError as error:
-            raise Refusal(f"{self.root_key} lacks {error}; restore it or remove it") from None
+        id_kept, secret_kept = kept.get("access_key_id"), kept.get("secret_access_key")
+        if not isinstance(id_kept, str) or not isinstance(secret_kept, str) or len(secret_kept) < 8:
+            raise Refusal(
+                f"{self.root_key} needs access_key_id and secret_access_key (8 characters or "
+                "more); restore it, or remove it and a new key is made"
+            )
+        return RootKey(id_kept, secret_kept, self.root_key, is_new)
 
 
 def write_durably(path: Path, content: bytes, mode: int) -> None:

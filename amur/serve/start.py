@@ -56,6 +56,8 @@ def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
     supervisor.start()
     if _wait_until_listening(settings, supervisor):
         _banner(settings, layout, key)
+    elif supervisor.alive():
+        _say(f"amur: nothing answers on {settings.listen} yet; waiting on")
     return supervisor.run()
 
 
@@ -68,11 +70,15 @@ def _try_storage(settings: Settings, layout: Layout) -> None:
     child = os.fork()
     if child == 0:
         try:
+            from amur.meta.engine import EngineFull
             from amur.serve.wiring import try_store
 
             try_store(layout, settings.region)
+        except (Refusal, EngineFull, OSError) as error:
+            os.write(tell, f"{error}".encode())
         except BaseException as error:
-            os.write(tell, f"{error or type(error).__name__}".encode())
+            advice = f"run amur fsck {layout.root}, or restore a backup (amur restore)"
+            os.write(tell, f"{error or type(error).__name__}; {advice}".encode())
         finally:
             os._exit(0)
     os.close(tell)

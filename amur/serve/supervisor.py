@@ -71,7 +71,7 @@ class Supervisor:
     def alive(self) -> bool:
         """Did all survive so far? For the wait until the first of them listens."""
         self._reap()
-        return not self._stopping
+        return not self._stopping and not _told_to_stop()
 
     def _alarm(self) -> None:
         if self._stopping:
@@ -100,7 +100,7 @@ class Supervisor:
                     self._died(process, os.waitstatus_to_exitcode(status))
 
     def _died(self, process: Process, code: int) -> None:
-        if self._stopping:
+        if self._stopping or _told_to_stop():  # Ctrl-C reaches the children, too
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         now = time.monotonic()
@@ -137,6 +137,11 @@ class Supervisor:
         finally:
             sys.stderr.flush()
             os._exit(code)
+
+
+def _told_to_stop() -> bool:
+    """Whether a signal waits that `run` has not taken yet."""
+    return not signal.sigpending().isdisjoint({signal.SIGTERM, signal.SIGINT})
 
 
 def _die_with(parent: int) -> None:

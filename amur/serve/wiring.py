@@ -13,15 +13,18 @@ from amur.gateway.app import App
 from amur.gateway.context import Response
 from amur.gateway.observe import Observer
 from amur.iam.keys import KeyRing
-from amur.meta.engine import EngineError, EngineFailed
+from amur.meta import keys
+from amur.meta.engine import Engine, EngineError, EngineFailed, prefix_end
 from amur.meta.lmdb_engine import LmdbEngine
+from amur.meta.records import FORMAT as RECORD_FORMAT
 from amur.objects.core import Core
 from amur.objects.store import Store
-from amur.serve.layout import Layout, RootKey
+from amur.serve.layout import Layout, Refusal, RootKey
 from amur.workers.standard import standard_workers
 from amur.workers.worker import Worker
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_RECORDS_TRIED = 100
 
 
 class Opened(NamedTuple):
@@ -74,9 +77,24 @@ def try_store(layout: Layout, region: str) -> None:
     """Open, create what is new, close. Raises what a person should be told."""
 
     async def attempt() -> None:
-        await open_store(layout, region).close()
+        opened = open_store(layout, region)
+        try:
+            await _refuse_newer_records(opened.engine, layout)
+        finally:
+            await opened.close()
 
     asyncio.run(attempt())
+
+
+async def _refuse_newer_records(engine: Engine, layout: Layout) -> None:
+    """A look at the first buckets and objects: a newer Amur wrote here if one says so."""
+    for prefix in (keys.BUCKETS, keys.OBJECTS):
+        for entry in await engine.scan(prefix, prefix_end(prefix), _RECORDS_TRIED):
+            if entry.value[0] > RECORD_FORMAT:
+                raise Refusal(
+                    f"{layout.root} was written by a newer amur (record format {entry.value[0]}, "
+                    f"this one reads up to {RECORD_FORMAT}); install the newer version"
+                )
 
 
 def job_workers(opened: Opened) -> list[Worker]:
