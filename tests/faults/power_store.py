@@ -1,4 +1,4 @@
-"""The processes of test_power.py: `write DIRECTORY SEED` and `judge SEED`.
+"""The processes of test_power.py: `write DIRECTORY SEED`, `go-on DIRECTORY SEED`, `judge SEED`.
 
 Both make every limit small before anything reads it, so that small bodies meet all size classes.
 """
@@ -31,6 +31,10 @@ def main() -> None:
         from tests.faults.power_writer import write
 
         asyncio.run(write(Path(arguments[0]), int(arguments[1])))
+    elif role == "go-on":
+        from tests.faults.power_writer import go_on
+
+        asyncio.run(go_on(Path(arguments[0]), int(arguments[1])))
     else:
         from tests.faults.power_judge import answer_all
 

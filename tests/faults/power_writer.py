@@ -1,6 +1,7 @@
 """The process that is recorded: it changes a store in every way, and acknowledges each change.
 
-"ok LANE" is written once an operation has returned, "did WORKER COUNT N" for what the workers did.
+"ok LANE" is written once an operation has returned, "did WORKER COUNT N" for what the workers did,
+"at LANE N" for the operations that are found done when it begins.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from amur.workers.compact import Compactor
 from amur.workers.expire import Expirer
 from amur.workers.sweep import Sweeper
 from amur.workers.worker import State, Worker
+from tests.faults.power_judge import look
 from tests.faults.power_script import (
     OPERATIONS,
     PACK_BYTES_MAX,
@@ -40,23 +42,49 @@ def say(line: str) -> None:
 
 
 async def write(directory: Path, seed: int) -> None:
+    """A store's life from its creation on, opened and closed several times."""
     drawn = {name: ops for name, (ops, _) in lanes(seed).items()}
     uploads: Uploads = {}
     for number in range(ROUNDS):
         async with amur.open(directory) as store:
             if number == 0:
                 await set_up(store)
-            begin = number * OPERATIONS
-            busy = asyncio.Event()
-            helping = asyncio.create_task(help_along(store, busy))
-            await asyncio.gather(
-                *(
-                    work(store, name, ops[begin : begin + OPERATIONS], uploads)
-                    for name, ops in drawn.items()
-                )
-            )
-            busy.set()
-            await helping
+            await all_at_once(store, drawn, dict.fromkeys(drawn, number * OPERATIONS), uploads)
+
+
+async def go_on(directory: Path, seed: int) -> None:
+    """What comes after a power cut: the leftovers go, and the lanes take up their work."""
+    drawn = lanes(seed)
+    async with amur.open(directory) as store:
+        found, uploads = await look(store), await uploads_of(store)
+        done = {}
+        for lane, (_, states) in drawn.items():
+            told = found.get(lane, {})
+            done[lane] = [state.told() for state in states].index(told)
+            say(f"at {lane} {done[lane]}")
+        await all_at_once(store, {lane: ops for lane, (ops, _) in drawn.items()}, done, uploads)
+
+
+async def all_at_once(
+    store: Store, drawn: dict[str, list[Op]], begin: dict[str, int], uploads: Uploads
+) -> None:
+    """So many OPERATIONS of each lane, and the workers beside them."""
+    done = asyncio.Event()
+    helping = asyncio.create_task(help_along(store, done))
+    some = {lane: ops[begin[lane] : begin[lane] + OPERATIONS] for lane, ops in drawn.items()}
+    await asyncio.gather(*(work(store, lane, ops, uploads) for lane, ops in some.items()))
+    done.set()
+    await helping
+
+
+async def uploads_of(store: Store) -> Uploads:
+    uploads: Uploads = {}
+    for bucket in (PLAIN, VERSIONED):
+        for key, upload in (await store.list_uploads(bucket))[0]:
+            assert upload is not None
+            _, parts, _ = await store.list_parts(bucket, key, upload.id.hex())
+            uploads[bucket, key] = upload, {part.number: part.etag for part in parts}
+    return uploads
 
 
 async def set_up(store: Store) -> None:

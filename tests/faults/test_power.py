@@ -102,10 +102,9 @@ class Verdicts:
         self.right: set[str] = set()
         self.bad: list[str] = []
 
-    def ask(self, state: State, said: list[str], *, deep: bool) -> None:
+    def ask(self, state: State, answers: Counter[str], *, deep: bool) -> None:
         if len(self._asked) == len(self._judges):
             self._settle()
-        answers = Counter(line[3:] for line in said if line.startswith("ok "))
         question = {"directory": str(state.directory / "in/store"), "answers": answers}
         judge = self._judges[state.number % len(self._judges)]
         judge.send(json.dumps({**question, "deep": deep}))
@@ -144,16 +143,35 @@ def _is_name(op: Op) -> bool:
     return isinstance(op, Changed) and isinstance(op.change, Names)
 
 
+def answered(said: list[str], before: Counter[str]) -> Counter[str]:
+    """How many operations of each lane are known to be done."""
+    answers = Counter(before)
+    for line in said:
+        word, lane, *rest = line.split()
+        if word == "ok":
+            answers[lane] += 1
+        elif word == "at":
+            answers[lane] = int(rest[0])
+    return answers
+
+
 def judged(
-    recorded: Recorded, ops: list[Op], count: int, judges: list[Judge], memory: Path
+    recorded: Recorded,
+    ops: list[Op],
+    count: int,
+    judges: list[Judge],
+    memory: Path,
+    before: Counter[str] | None = None,
 ) -> Verdicts:
+    """Of `count` states; `before` says what was done before the recording."""
     dice, verdicts = random.Random(SEED), Verdicts(judges)
-    places = cuts(ops, points(ops, count, dice), recorded.directories)
-    for number, (point, disk) in enumerate(places):
+    disk = Disk(recorded.directories, recorded.before)
+    for number, (point, _) in enumerate(cuts(disk, ops, points(ops, count, dice))):
         directory = memory / f"state{number}"
         directory.mkdir()
         disk.cut(dice, directory)
-        verdicts.ask(State(number, point, directory), disk.said, deep=number % DEEP == 0)
+        answers = answered(disk.said, before or Counter())
+        verdicts.ask(State(number, point, directory), answers, deep=number % DEEP == 0)
         if len(verdicts.bad) > 5:
             break
     verdicts.all()
@@ -163,7 +181,7 @@ def judged(
 @pytest.mark.skipif(bool(TRACE), reason="what the process left is gone")
 def test_the_recording_is_faithful(recording: Recorded, stored: Path, memory: Path) -> None:
     """Played to the end without a loss it makes the very files that the process left."""
-    disk = Disk(recording.directories)
+    disk = Disk(recording.directories, recording.before)
     for op in recording.ops:
         disk.play(op)
     played = memory / "played"
@@ -189,6 +207,27 @@ def test_power_cuts_lose_nothing_acknowledged(
         [f"AMUR_SEED={SEED} AMUR_POWER_TRACE={trace}", *verdicts.bad]
     )
     assert len(verdicts.right) > min(STATES, 100) / 4, "the states differ"
+
+
+def test_power_cuts_while_recovering_lose_nothing_either(
+    recording: Recorded, trace: Path, judges: list[Judge], memory: Path
+) -> None:
+    """A second cut, while the store that the first one left is opened, cleaned up and used."""
+    dice, root = random.Random(SEED), memory / "again"
+    answers = [at + 1 for at, op in enumerate(recording.ops) if isinstance(op, Said)]
+    point = dice.choice(answers[len(answers) // 4 : len(answers) * 3 // 4])
+    start = Disk(recording.directories, recording.before)
+    _, disk = next(cuts(start, recording.ops, [point]))
+    root.mkdir()
+    disk.cut(dice, root)
+    command = [*PROGRAM, "go-on", str(root / "in" / "store"), str(SEED)]
+    again = record(command, root, ENV, trace.with_name("again"))
+    before = answered(disk.said, Counter())
+    verdicts = judged(again, again.ops, STATES // 4, judges, memory, before)
+    assert not verdicts.bad, "\n".join(
+        [f"AMUR_SEED={SEED} after {point} of {trace}", *verdicts.bad]
+    )
+    assert len(verdicts.right) > min(STATES // 4, 100) / 4, "the states differ"
 
 
 def _is_data(name: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.judge import Judge
-from tests.support.power_disk import Op, Said, Synced, cuts
+from tests.support.power_disk import Disk, Op, Said, Synced, cuts
 from tests.support.power_trace import Recorded, record
 
 SEED = int(os.environ.get("AMUR_SEED", "1"))
@@ -62,7 +62,8 @@ def judged_states(
     """Number, point and verdict of so many states, at points spread over the recording."""
     dice = random.Random(SEED)
     points = sorted(dice.randrange(len(ops) + 1) for _ in range(states))
-    for number, (point, disk) in enumerate(cuts(ops, points, recorded.directories)):
+    start = Disk(recorded.directories, recorded.before)
+    for number, (point, disk) in enumerate(cuts(start, ops, points)):
         directory = tmp_path / str(number)
         directory.mkdir()
         disk.cut(dice, directory)

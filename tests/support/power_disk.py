@@ -7,9 +7,10 @@ and removed ones, and a file's new length without its bytes.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,6 @@ class Node:
     def __init__(self) -> None:
         self.data = bytearray()
         self.names: dict[str, int] = {}
-        self.is_directory = False
         self.pending: dict[int, Change] = {}
 
     def sync(self, first: int, end: int) -> None:
@@ -80,10 +80,10 @@ class Node:
 
 
 class Disk:
-    """Plays recorded operations."""
+    """Plays recorded operations on what was there `before`."""
 
-    def __init__(self, directories: Iterable[int]) -> None:
-        self.nodes: dict[int, Node] = {}
+    def __init__(self, directories: Iterable[int], before: Mapping[int, Node]) -> None:
+        self.nodes = copy.deepcopy(dict(before))
         self.said: list[str] = []
         self._directories = frozenset(directories)
 
@@ -191,11 +191,9 @@ def _rename(names: dict[str, int], change: Names) -> None:
             names[name] = node
 
 
-def cuts(
-    ops: list[Op], points: list[int], directories: Iterable[int]
-) -> Iterator[tuple[int, Disk]]:
+def cuts(disk: Disk, ops: list[Op], points: list[int]) -> Iterator[tuple[int, Disk]]:
     """Each of the ascending points, with the disk after that many operations."""
-    disk, at = Disk(directories), 0
+    at = 0
     for point in points:
         while at < point:
             disk.play(ops[at])

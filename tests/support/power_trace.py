@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.power_disk import ROOT, Changed, Names, Op, Resize, Said, Synced, Write
+from tests.support.power_disk import ROOT, Changed, Names, Node, Op, Resize, Said, Synced, Write
 
 _WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2")
 _SYNCS = ("fsync", "fdatasync")
@@ -36,6 +36,7 @@ _PATH = re.compile(r'(?:(AT_FDCWD|\d+), )?"((?:\\x[0-9a-f]{2})*)"')
 class Recorded(NamedTuple):
     """`calls` counts system calls by name, of those that touch the directory."""
 
+    before: dict[int, Node]  # what was there, durably
     ops: list[Op]
     directories: set[int]  # nodes
     names: dict[str, int]  # at the end, by path below the directory
@@ -45,14 +46,15 @@ class Recorded(NamedTuple):
 def record(command: Sequence[str], root: Path, env: Mapping[str, str], trace: Path) -> Recorded:
     """Run `command`, which works in the existing directory `root`; the test skips without strace.
 
-    The process may start threads, but no processes that write there. `trace` and `trace`.root are
-    left for `replayed`.
+    The process may start threads, but no processes that write there. `trace`, and what lies beside
+    it with longer names, are left for `replayed`.
     """
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed (Debian package strace)")
     calls = ",".join((*_WRITES, *_SYNCS, *_NAMES, *_HANDLES, *_UNKNOWN))
     options = ["-f", "--seccomp-bpf", "-xx", "-s", "1000000", "-e", f"trace={calls}"]
+    shutil.copytree(root, _before(trace))
     subprocess.run(
         [strace, *options, "-e", "signal=none", "-o", str(trace), *command],
         env=env, check=True, stdout=subprocess.DEVNULL,
@@ -64,6 +66,7 @@ def record(command: Sequence[str], root: Path, env: Mapping[str, str], trace: Pa
 def replayed(trace: Path) -> Recorded:
     """What `record` returned for this trace."""
     tracer = _Tracer(_root_file(trace).read_text())
+    tracer.find(_before(trace))
     with trace.open() as lines:
         for line in lines:
             tracer.line(line.rstrip())
@@ -72,6 +75,10 @@ def replayed(trace: Path) -> Recorded:
 
 def _root_file(trace: Path) -> Path:
     return trace.with_name(trace.name + ".root")
+
+
+def _before(trace: Path) -> Path:
+    return trace.with_name(trace.name + ".before")
 
 
 class _Handle:
@@ -89,6 +96,7 @@ class _Tracer:
     def __init__(self, root: str) -> None:
         self._root = root
         self._ops: list[Op] = []
+        self._before: dict[int, Node] = {}
         self._names: dict[str, int] = {self._root: ROOT}
         self._directories = {ROOT}
         self._nodes = 1
@@ -103,7 +111,22 @@ class _Tracer:
     def recorded(self) -> Recorded:
         assert not self._begun, f"cut off within {self._begun}"
         names = {os.path.relpath(path, self._root): node for path, node in self._names.items()}
-        return Recorded(self._ops, self._directories, names, self._calls)
+        return Recorded(self._before, self._ops, self._directories, names, self._calls)
+
+    def find(self, before: Path) -> None:
+        """What is there before the first call."""
+        for found in sorted(before.rglob("*")):
+            path = os.path.join(self._root, found.relative_to(before))
+            parent, name = os.path.split(path)
+            node = self._names[path] = self._nodes
+            self._nodes += 1
+            self._before.setdefault(self._names[parent], Node()).names[name] = node
+            if found.is_dir():
+                self._directories.add(node)
+            else:
+                self._before[node] = Node()
+                self._before[node].data += found.read_bytes()
+                self._sizes[node] = found.stat().st_size
 
     def line(self, line: str) -> None:
         match = _CALL.match(line)
