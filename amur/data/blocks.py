@@ -29,6 +29,8 @@ _PIECE_BYTES_JOINED = 64 << 10
 class _Stream:
     """Files that are written chunk by chunk, then made durable together, or removed."""
 
+    _uses_reserve = False
+
     def __init__(self, files: Files, jobs: Jobs) -> None:
         self._files = files
         self._jobs = jobs
@@ -46,7 +48,7 @@ class _Stream:
         """Start writing once the chunk before is written."""
         assert not self._done, "the writer is finished"
         await self._settle()
-        self._files.admit(sum(map(len, what)))
+        self._files.admit(sum(map(len, what)), from_reserve=self._uses_reserve)
         self._overlapping = self._jobs.take_overlap()
         self._under_way = self._jobs.run(job, what)
         if not self._overlapping:
@@ -213,6 +215,8 @@ class BlockWriter(_Stream, Writer):
 
 class FilePackWriter(_Stream, PackWriter):
     """Many bodies, in order, into packs of their own."""
+
+    _uses_reserve = True  # compaction frees what it copies
 
     def __init__(self, files: Files, jobs: Jobs, *, chunk_bytes: int, file_bytes_max: int) -> None:
         super().__init__(files, jobs)

@@ -45,7 +45,7 @@ class Files:
         self._lock = threading.Lock()
         self._open: OrderedDict[bytes, DiskFile] = OrderedDict()
         self._space_at = float("-inf")
-        self._free = 0
+        self._free = self._reserve = 0
         self._lay_out()
         self.instance = os.urandom(8)
         self._alive = disk.create(self._instance_path(self.instance))
@@ -93,11 +93,15 @@ class Files:
             self.failed = DataFailed(f"{type(error).__name__}: {error}")
         return DataFailed(*self.failed.args)
 
-    def admit(self, length: int) -> None:
-        """Raise DataFull or DataFailed unless `length` bytes may be written."""
+    def admit(self, length: int, *, from_reserve: bool = False) -> None:
+        """Raise DataFull or DataFailed unless `length` bytes may be written.
+
+        What frees more than it takes may use the reserve: else a full disk would stay full.
+        """
         if self.failed is not None:
             raise DataFailed(*self.failed.args)
-        if self.free_bytes() < length:
+        self.free_bytes()
+        if self._free + (self._reserve if from_reserve else 0) < length:
             raise DataFull("the disk has no more free than its reserve")
         self._free -= length
 
@@ -106,8 +110,8 @@ class Files:
         if now - self._space_at > SPACE_SECONDS:
             self._space_at = now
             space = self.disk.space(self._path)
-            reserve = min(DISK_RESERVE_BYTES, int(space.total * DISK_RESERVE_FRACTION))
-            self._free = space.free - reserve
+            self._reserve = min(DISK_RESERVE_BYTES, int(space.total * DISK_RESERVE_FRACTION))
+            self._free = space.free - self._reserve
             self._drop_unlinked()
         return max(0, self._free)
 

@@ -241,10 +241,24 @@ class Writer:
         if now >= self._room_check_at:
             self._room_check_at = now + ROOM_CHECK_SECONDS
             disk = os.statvfs(self._path)
-            self._has_room = disk.f_bavail * disk.f_frsize >= self._reserve_bytes
+            room = disk.f_bavail * disk.f_frsize
+            if room < self._reserve_bytes:
+                room += self._free_bytes()
+            self._has_room = room >= self._reserve_bytes
         if now >= self._reader_check_at:
             self._reader_check_at = now + READER_CHECK_SECONDS
             self._env.reader_check()
+
+    def _free_bytes(self) -> int:
+        """Of the file, which never shrinks: pages that deletes have left to be written again."""
+        try:
+            txn = self._env.begin()
+        except lmdb.Error:
+            return 0
+        with txn:
+            stats = [txn.stat(db) for db in (self._main, self._space.keys, self._space.tails)]
+        used = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return max(0, self._env.info()["last_pgno"] + 1 - used) * stats[0]["psize"]
 
 
 def _conflict(key: bytes, value: memoryview, version: int) -> bytes | None:

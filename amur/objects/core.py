@@ -66,6 +66,7 @@ class Core:
         self.data = data
         self.clock = clock
         self.region = region
+        self.noted_packs: set[bytes] = set()  # where the last given-up body lay: see intake.release
         self._buckets: dict[str, tuple[int, BucketRecord]] = {}
 
     async def transact(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ body holds two pieces in memory whatever its size, and goes as fast as its slowe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ from typing import NamedTuple
 
 from amur.data.store import DataError
 from amur.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PACK_BYTES_MAX, PUT_BYTES_MAX
-from amur.meta.records import Checksum, Extent
+from amur.meta import keys
+from amur.meta.engine import Commit, EngineError, Put
+from amur.meta.records import VERSION_STAMP, Checksum, Extent, GarbageRecord, encode
 from amur.objects.core import Core, storage_error
 from amur.objects.digests import DEFAULT_ALGORITHM, Hasher, base64_text, digests_of
 from amur.objects.errors import EntityTooLarge
@@ -73,10 +76,19 @@ async def release(core: Core, taken: Taken) -> None:
     """Give up a body that was taken but surely not committed.
 
     Block files are wholly its own and go at once; what lies in a pack is dead until compaction.
+    A pack of nothing but such bodies is found by a note, of which one is enough: when the collector
+    finds it still in use, others will note it. The delete of nothing lets it pass on a full disk.
     """
+    files = {extent.file for extent in taken.extents}
     if taken.digests.size > PACK_BYTES_MAX:
-        for file in {extent.file for extent in taken.extents}:
+        for file in files:
             await core.data.unlink(file)
+    elif files and files != core.noted_packs:
+        core.noted_packs = files
+        note = GarbageRecord(extents=taken.extents)
+        put = Put(keys.garbage_key(0), encode(note), VERSION_STAMP, key_stamp=keys.GARBAGE_STAMP)
+        with contextlib.suppress(EngineError):  # the sweeper finds it once this process is gone
+            await core.engine.commit(Commit(put=[put], delete=[keys.doomed_key(0)]))
 
 
 async def stream_digest(algorithm: str, stream: AsyncIterator[bytes]) -> bytes:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import structlog
 
 from amur.data.framing import CHECKSUM_BYTES
-from amur.data.store import DataDamaged, DataMissing, PackWriter
+from amur.data.store import DataDamaged, DataFull, DataMissing, PackWriter
 from amur.limits import FILE_BYTES_MAX, MIB, PACK_BYTES_MAX
 from amur.meta.engine import Commit, Conflict
 from amur.meta.keys import reference_prefix
@@ -73,6 +73,9 @@ class Compactor(Worker):
                 return await self._copy()
             if self._writer is not None:
                 return await self._finish()
+        except DataFull:  # what others free comes first
+            await self._give_up()
+            return counted(State.IDLE)
         except BaseException:
             await self._give_up()
             raise
