@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from amur.gateway.presign import sign_request
+from amur.gateway.sigv4 import UNSIGNED_PAYLOAD
 from amur.serve.testing import ServedAmur
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -27,9 +28,11 @@ class Answer(NamedTuple):
 class Client:
     """Talks to a server that may be killed at any moment."""
 
-    def __init__(self, server: ServedAmur, *, seconds: float = 30.0) -> None:
+    def __init__(self, server: ServedAmur, *, seconds: float = 30.0, clock_s: int = 0) -> None:
+        """`clock_s` is how far its clock is ahead."""
         self._server = server
         self._seconds = seconds
+        self._clock_s = clock_s
         self._connection: http.client.HTTPConnection | None = None
 
     def call(
@@ -61,12 +64,18 @@ class Client:
         return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, content)
 
     def signed(
-        self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        payload: str = UNSIGNED_PAYLOAD,
     ) -> dict[str, str]:
         host = {"host": f"127.0.0.1:{self._server.port}"}
         return sign_request(
             method, path, query, host | dict(headers or {}), key_id=self._server.key_id,
-            secret=self._server.secret, now_s=int(time.time()),
+            secret=self._server.secret, now_s=int(time.time()) + self._clock_s, payload=payload,
         )  # fmt: skip
 
     def ok(
