@@ -56,9 +56,14 @@ def stored(memory: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kept after the run, as the last few of pytest's directories are."""
-    return Path(TRACE) if TRACE else tmp_path_factory.mktemp("power") / "trace"
+def trace(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Path]:
+    """Kept after a run that failed."""
+    directory = tmp_path_factory.mktemp("power")
+    yield Path(TRACE) if TRACE else directory / "trace"
+    if not request.session.testsfailed:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +226,7 @@ def test_power_cuts_while_recovering_lose_nothing_either(
     root.mkdir()
     disk.cut(dice, root)
     command = [*PROGRAM, "go-on", str(root / "in" / "store"), str(SEED)]
-    again = record(command, root, ENV, trace.with_name("again"))
+    again = record(command, root, ENV, memory / "trace-again")
     before = answered(disk.said, Counter())
     verdicts = judged(again, again.ops, STATES // 4, judges, memory, before)
     assert not verdicts.bad, "\n".join(
