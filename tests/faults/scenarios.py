@@ -35,7 +35,7 @@ from amur.workers.sweep import Sweeper
 
 FILE_BYTES = 2 << 20
 STOPPED, GAVE_UP = 3, 4
-"""Exit codes: after an error that ends all writing, and after a step was refused again and again."""
+"""Exit codes: after an error that ends all writing, and after a step was refused again and again."""  # noqa: E501
 _TRIES = 4
 _FATAL = (EngineFailed, EngineRefused, DataFailed, AssertionError)
 
@@ -247,9 +247,8 @@ async def _insist(stage: Stage, told: int) -> int:
     return STOPPED
 
 
-def _child(name: str, directory: Path) -> int:
+def _child(name: str, directory: Path, told: int) -> int:
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1))  # PR_SET_PTRACER: anyone may trace
-    told = os.open(f"{directory}.told", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     while not os.path.exists(f"{directory}.go"):
         time.sleep(0.002)
     return asyncio.run(_perform(name, directory, told))
@@ -258,16 +257,18 @@ def _child(name: str, directory: Path) -> int:
 def main() -> None:
     for line in sys.stdin:
         name, directory = line.split()
+        told = os.open(f"{directory}.told", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         pid = os.fork()
         if pid == 0:
             code = 9
             try:
-                code = _child(name, Path(directory))
+                code = _child(name, Path(directory), told)
             finally:
                 os._exit(code)
-        print("pid", pid, flush=True)
+        os.close(told)
+        print("pid", pid, flush=True)  # noqa: T201
         _, status = os.waitpid(pid, 0)
-        print("exit", os.waitstatus_to_exitcode(status), flush=True)
+        print("exit", os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

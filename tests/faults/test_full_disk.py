@@ -153,7 +153,7 @@ def test_a_disk_filled_by_others(
         for _ in range(20):
             assert filling.put().status == 200
         ballast = tmp_path / "disk" / "ballast"
-        with pytest.raises(OSError, match="No space left"), ballast.open("wb") as file:
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb") as file:  # noqa: PT012
             while True:
                 os.write(file.fileno(), bytes(MIB))
         refused = sum(filling.put("again").status == 507 for _ in range(FAILURES))

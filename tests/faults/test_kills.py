@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-
 from amur.serve.testing import ServedAmur
 from amur.workers.fsck import Report
 from tests.faults.client import Client, UnansweredError
@@ -147,7 +146,7 @@ def test_kills_lose_nothing_and_leave_nothing_by_half(
     look: Callable[[Path], Report],
     swept: Callable[[Path], list[int]],
 ) -> None:
-    print(f"AMUR_SEED={SEED} AMUR_KILLS={KILLS}")
+    print(f"AMUR_SEED={SEED} AMUR_KILLS={KILLS}")  # noqa: T201
     directory = tmp_path / "data"
     killing = Killing(directory)
     killing.start()
@@ -178,7 +177,7 @@ def test_kills_lose_nothing_and_leave_nothing_by_half(
     outcomes = Counter[str]()
     for owner in killing.owners:
         outcomes.update(owner.outcomes)
-    print(f"kills {dict(killing.counts)}, acknowledged {acknowledged}, unanswered", end=" ")
-    print(f"{dict(outcomes)}, files left {len(files)}")
+    print(f"kills {dict(killing.counts)}, acknowledged {acknowledged}, unanswered", end=" ")  # noqa: T201
+    print(f"{dict(outcomes)}, files left {len(files)}")  # noqa: T201
     assert acknowledged > KILLS * 5
     assert "Traceback" not in killing.server.output(), killing.server.output()

@@ -224,7 +224,7 @@ def _check_all(nursery: Nursery, points: list[Point], work: Path) -> Counter[str
             results[nursery.check(point, directory)] += 1
         except AssertionError as error:
             wrong.append(f"{point}: {str(error)[:1500]}")
-            assert "hangs" not in str(error)
+            assert "hangs" not in str(error)  # noqa: PT017
         shutil.rmtree(directory)
     assert not wrong, f"AMUR_SEED={SEED}: {len(wrong)} wrong:\n" + "\n".join(wrong[:10])
     return results
@@ -234,7 +234,7 @@ def test_some_disturbed_calls(nursery: Nursery, tmp_path: Path) -> None:
     everything = [point for scenario in SCENARIOS for point in nursery.points(scenario)]
     points = Random(SEED).sample(everything, min(POINTS, len(everything)))
     results = _check_all(nursery, points, tmp_path)
-    print(f"AMUR_SEED={SEED}: {len(points)} of {len(everything)} points: {dict(results)}")
+    print(f"AMUR_SEED={SEED}: {len(points)} of {len(everything)} points: {dict(results)}")  # noqa: T201
     assert results["killed"]
     assert results["stopped"]
 
@@ -244,4 +244,4 @@ def test_some_disturbed_calls(nursery: Nursery, tmp_path: Path) -> None:
 def test_every_disturbed_call(nursery: Nursery, tmp_path: Path, scenario: str) -> None:
     points = nursery.points(scenario)
     results = _check_all(nursery, points, tmp_path)
-    print(f"{scenario}: {len(points)} points: {dict(results)}")
+    print(f"{scenario}: {len(points)} points: {dict(results)}")  # noqa: T201
