@@ -1,7 +1,8 @@
 """The thread of a process that commits: many commits in one transaction with one fsync.
 
-It starts at once when a commit arrives while it is idle; what arrives during a transaction goes
-into the next one together. Other processes' writers wait at LMDB's own mutex.
+It starts at once when a commit arrives while it is idle. What arrives while another process has
+LMDB's writer lock, or while this one writes, joins the same transaction: two workers that take
+turns then fill their transactions instead of halving them.
 """
 
 from __future__ import annotations
@@ -95,56 +96,66 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        queue = self.queue
-        while (waiting := queue.get()) is not None:
+        while (waiting := self.queue.get()) is not None:
             batch = [waiting]
-            size = 0
-            while queue.qsize() and len(batch) < BATCH_COMMITS_MAX and size < BATCH_BYTES_MAX:
-                following = queue.get_nowait()
-                if following is None:
-                    queue.put(None)
-                    break
-                batch.append(following)
-                size += sum(len(put.value) for put in following.commit.put)
-            self._settle(batch, self._outcomes([item.commit for item in batch]))
+            self._settle(batch, self._outcomes(batch, joining=True))
             self._housekeeping()
 
-    def _outcomes(self, commits: list[Commit]) -> list[Outcome]:
-        """Carry the commits out in one transaction; if that fails, each in one of its own."""
+    def _outcomes(self, batch: list[Waiting], *, joining: bool = False) -> list[Outcome]:
+        """Carry the commits out in one transaction; if that fails, each in one of its own.
+
+        With `joining`, the batch is lengthened by what arrives until the transaction ends: while
+        another process has the lock, and while this one writes.
+        """
         if self._failure:
-            return [self._failure] * len(commits)
+            return [self._failure] * len(batch)
         try:
-            return self._transaction(commits)
+            return self._transaction(batch, joining)
         except lmdb.Error as error:
             failure = translated(error)
             if not isinstance(failure, EngineFull):
                 self._fail(failure)
-                return [failure] * len(commits)
+                return [failure] * len(batch)
         except EngineFailed as error:
             self._fail(error)
-            return [error] * len(commits)
+            return [error] * len(batch)
         except EngineDamaged as error:
             failure = error
         except Exception as error:
             failure = EngineError(f"commit not carried out: {error!r}")
             failure.__cause__ = error
-        if len(commits) == 1:
+        if len(batch) == 1:
             return [failure]
-        return [self._outcomes([commit])[0] for commit in commits]
+        return [self._outcomes([waiting])[0] for waiting in batch]
+
+    def _joined(self, batch: list[Waiting], size: int) -> bool:
+        """Take what waits into the batch, within its bounds; False when that is nothing."""
+        queue, before = self.queue, len(batch)
+        while queue.qsize() and len(batch) < BATCH_COMMITS_MAX and size < BATCH_BYTES_MAX:
+            following = queue.get_nowait()
+            if following is None:
+                queue.put(None)
+                break
+            batch.append(following)
+            size += _size(following)
+        return len(batch) > before
 
     def _fail(self, failure: EngineError) -> None:
         self._failure = failure
         self._on_failure(failure)
 
-    def _transaction(self, commits: list[Commit]) -> list[Outcome]:
+    def _transaction(self, batch: list[Waiting], joining: bool) -> list[Outcome]:
         outcomes: list[Outcome] = []
+        size = 0
         touched: list[bytes] | None = [] if self._watches else None
         txn = self._env.begin(self._space.keys, write=True, buffers=True)
         try:
             last, self._next_node, _ = read_state(txn, self._main)
             before = last
-            for commit in commits:
-                outcome = self._apply(txn, commit, last, touched)
+            while len(outcomes) < len(batch) or (joining and self._joined(batch, size)):
+                waiting = batch[len(outcomes)]
+                size += _size(waiting)
+                outcome = self._apply(txn, waiting.commit, last, touched)
                 outcomes.append(outcome)
                 if type(outcome) is int:
                     last = outcome
@@ -259,6 +270,10 @@ class Writer:
             stats = [txn.stat(db) for db in (self._main, self._space.keys, self._space.tails)]
         used = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
         return max(0, self._env.info()["last_pgno"] + 1 - used) * stats[0]["psize"]
+
+
+def _size(waiting: Waiting) -> int:
+    return sum(len(put.value) for put in waiting.commit.put)
 
 
 def _conflict(key: bytes, value: memoryview, version: int) -> bytes | None:
