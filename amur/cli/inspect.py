@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +37,13 @@ def info(path: Path) -> None:
 
 
 async def _info(path: Path) -> None:
-    console = Console()
+    # in a pipe or a file nothing is cut to fit a screen
+    console = Console(width=None if sys.stdout.isatty() else 200)
     async with opened(path) as (layout, store):
         table = Table(title=str(layout.root), title_justify="left")
         for name in ("bucket", "objects", "bytes", "inline", "older versions", "uploads"):
-            table.add_column(name, justify="left" if name == "bucket" else "right")
+            left = name == "bucket"
+            table.add_column(name, justify="left" if left else "right", overflow="fold")
         engine = store.engine
         buckets = await engine.scan(keys.BUCKETS, prefix_end(keys.BUCKETS), 1_000_000)
         for entry in buckets:
@@ -64,7 +67,9 @@ async def _info(path: Path) -> None:
             f"free for writing: {decimal(store.data.free_bytes())}\n"
             f"waiting to be freed: {await _count(engine, keys.GARBAGE):,} notes, "
             f"{await _count(engine, keys.DOOMED):,} doomed; "
-            f"given up as lost: {await _count(engine, keys.QUARANTINE):,}"
+            f"given up as lost: {await _count(engine, keys.QUARANTINE):,}",
+            soft_wrap=True,
+            highlight=False,
         )
 
 

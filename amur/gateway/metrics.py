@@ -24,6 +24,24 @@ _EMPTY = [0, 0.0, 0, 0, *[0] * (len(BOUNDS) + 1)]
 FRESH_SECONDS = 5.0  # gauges of a process that wrote nothing for longer are left out
 
 
+_HELP = {
+    "requests_in_flight": "Requests being served.",
+    "resident_bytes": "Resident memory of the process.",
+    "data_free_bytes": "Free for writing before the reserve is met.",
+    "engine_entries": "Entries of the metadata.",
+    "engine_used_bytes": "Size of the metadata on disk.",
+    "engine_readers": "Read transactions open, of all processes.",
+    "engine_queued_commits": "Commits that wait for the writer.",
+    "engine_batches": "Commits that were synced together, since the process started.",
+    "engine_commits": "Commits since the process started.",
+    "engine_conflicts": "Commits tried again because another was faster.",
+}
+
+
+def _help(name: str) -> str:
+    return _HELP.get(name, f"{name.replace('_', ' ').capitalize()} of the process.")
+
+
 class Snapshot(msgspec.Struct):
     """What one process has counted. Rows are [endpoint, status class, numbers]."""
 
@@ -126,7 +144,9 @@ class _Families:
             received.add_metric([endpoint], taken)
             sent.add_metric([endpoint], given)
         yield from (latency, received, sent)
-        yield core.GaugeMetricFamily("amur_uptime_seconds", "Since start.", self._uptime)
+        yield core.GaugeMetricFamily(
+            "amur_uptime_seconds", "Since the worker that answers started.", self._uptime
+        )
         yield from self._gauges()
         yield from self._jobs()
 
@@ -138,7 +158,7 @@ class _Families:
             for name, value in snapshot.gauges.items():
                 family = families.get(name)
                 if family is None:
-                    family = core.GaugeMetricFamily(f"amur_{name}", "See docs.", labels=["pid"])
+                    family = core.GaugeMetricFamily(f"amur_{name}", _help(name), labels=["pid"])
                     families[name] = family
                 family.add_metric([str(snapshot.pid)], value)
         return families.values()
@@ -149,7 +169,7 @@ class _Families:
         state = core.GaugeMetricFamily(
             "amur_job_state", "1 for the state that the job is in.", labels=["job", "state"]
         )
-        numbers = core.GaugeMetricFamily("amur_job", "Of the job.", labels=["job", "number"])
+        numbers = core.GaugeMetricFamily("amur_job", "What the job did.", labels=["job", "number"])
         for snapshot in self._fresh():
             for job, facts in snapshot.jobs.items():
                 for name, value in facts.items():
