@@ -241,6 +241,8 @@ class Owner:
             big = sum(size for _, size in parts[1].pieces) >= _PART_MIN
             content = content if big else Content(((self.dice.getrandbits(60), _PART_MIN),))
             number = 2 if big else 1
+        if number == 1 and 2 in parts:  # only the last one may be small
+            content = Content(((self.dice.getrandbits(60), _PART_MIN),))
         self._unclear_part = upload_id, number, content
         query = f"partNumber={number}&uploadId={upload_id}"
         self.client.ok("PUT", f"/{bucket}/{key}", query, {}, content.data())
