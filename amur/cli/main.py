@@ -85,6 +85,9 @@ def serve(
         code = start.serve(chosen)
     except (settings.ConfigError, Refusal) as error:
         raise refuse(str(error)) from None
+    except OSError as error:
+        where = error.filename or data or "the data directory"
+        raise refuse(f"can't use {where}: {error.strerror or error}") from None
     raise typer.Exit(code)
 
 

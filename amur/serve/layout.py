@@ -56,8 +56,8 @@ class Layout:
 
     def create(self) -> None:
         """Make what is missing. Raises Refusal."""
-        self._refuse_halves()
         try:
+            self._refuse_halves()
             make_durable(self.root)
             for directory in (self.meta, self.data, self.run, self.metrics, self.pipes):
                 directory.mkdir(mode=0o700, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -116,6 +117,25 @@ def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Refusal, match="is a file"):
         Layout(tmp_path / "file").create()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_directory_of_another_user(copy: Path) -> None:
+    copy.chmod(0o700)
+    for parent in copy.parents[:3]:  # pytest's own, below the shared temporary directory
+        parent.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        told = 1
+        try:
+            os.setuid(65534)
+            Layout(copy).create()
+        except Refusal as error:
+            told = 0 if "make it writable for this user" in str(error) else 2
+        finally:
+            os._exit(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

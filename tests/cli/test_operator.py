@@ -157,7 +157,7 @@ def test_log_to_stdout_and_settings_from_everywhere(tmp_path: Path, connect: Con
         s3 = connect(server)
         s3.create_bucket(Bucket="box")
         s3.put_object(Bucket="box", Key="k", Body=b"by its own host")
-        assert "as region ord" in server.output()
+        _soon(lambda: "as region ord" in server.output())
         assert "no such setting, ignored: AMUR_WOKERS" in server.output()
         _soon(lambda: '"operation":"PutObject"' in server.output())
         assert not (server.directory / "run" / "access.log").exists()
@@ -185,7 +185,7 @@ def test_listen_on_ipv6(tmp_path: Path) -> None:
     server._command[server._command.index("--listen") + 1] = f"[::1]:{server.port}"
     server.endpoint = f"http://[::1]:{server.port}"
     with server:
-        assert f"endpoint           http://[::1]:{server.port}\n" in server.output()
+        _soon(lambda: f"endpoint           http://[::1]:{server.port}\n" in server.output())
 
 
 def test_backup_under_load_is_one_moment(
