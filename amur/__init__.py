@@ -23,6 +23,7 @@ async def open(  # noqa: A001 - it reads as amur.open
     """The store in directory `path` (created when absent), for use without a server.
 
     It is the data directory of `amur serve`, and several processes may have it open at once.
+    Raises amur.serve.layout.Refusal, with one line that says what to do.
     """
     async with _opened(fspath(path), region) as store:
         yield store
@@ -34,13 +35,12 @@ def _opened(path: str, region: str) -> Store:
 
     from amur.clock import SystemClock
     from amur.data.local import LocalDataStore
-    from amur.directories import make_durable
     from amur.meta.lmdb_engine import LmdbEngine
     from amur.objects.store import Store
+    from amur.serve.layout import Layout
 
-    meta, data = Path(path, "meta"), Path(path, "data")
-    make_durable(Path(path))
-    for directory in (meta, data):  # synced by who opens them
-        directory.mkdir(mode=0o700, exist_ok=True)
+    layout = Layout(Path(path).absolute())
+    layout.create()
+    layout.claim(region)
     clock = SystemClock()
-    return Store(LmdbEngine(meta, clock), LocalDataStore(data), clock, region=region)
+    return Store(LmdbEngine(layout.meta, clock), LocalDataStore(layout.data), clock, region=region)
