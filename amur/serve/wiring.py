@@ -14,7 +14,7 @@ from amur.gateway.context import Response
 from amur.gateway.observe import Observer
 from amur.iam.keys import KeyRing
 from amur.meta import keys
-from amur.meta.engine import Engine, EngineError, EngineFailed, prefix_end
+from amur.meta.engine import Engine, EngineDamaged, EngineError, EngineFailed, prefix_end
 from amur.meta.lmdb_engine import LmdbEngine
 from amur.meta.records import FORMAT as RECORD_FORMAT
 from amur.objects.core import Core
@@ -89,7 +89,11 @@ def try_store(layout: Layout, region: str) -> None:
 async def _refuse_newer_records(engine: Engine, layout: Layout) -> None:
     """A look at the first buckets and objects: a newer Amur wrote here if one says so."""
     for prefix in (keys.BUCKETS, keys.OBJECTS):
-        for entry in await engine.scan(prefix, prefix_end(prefix), _RECORDS_TRIED):
+        try:
+            page = await engine.scan(prefix, prefix_end(prefix), _RECORDS_TRIED)
+        except EngineDamaged:  # one bad entry must not keep the others from being served
+            continue
+        for entry in page:
             if entry.value[0] > RECORD_FORMAT:
                 raise Refusal(
                     f"{layout.root} was written by a newer amur (record format {entry.value[0]}, "

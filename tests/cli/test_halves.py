@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,22 @@ def test_first_bytes_of_the_metadata_flipped(copy: Path, refused: Callable[..., 
         file.seek(0)
         file.write(start)
     assert "restore a backup" in refused()
+
+
+def test_one_damaged_entry_does_not_keep_it_from_starting(copy: Path) -> None:
+    metadata = copy / "meta" / "data.mdb"
+    content = metadata.read_bytes()
+    assert b"box" in content
+    metadata.write_bytes(content.replace(b"box", b"bOx"))
+    server = ServedAmur(copy, workers=1)
+    server.spawn()
+    try:
+        deadline = time.monotonic() + 15
+        while "amur serves" not in server.output():
+            assert time.monotonic() < deadline, server.output()
+            time.sleep(0.05)
+    finally:
+        server.kill()
 
 
 def test_newer_record(copy: Path, refused: Callable[..., str]) -> None:
