@@ -6,8 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_NEEDS := strace rclone s3cmd node npm curl wrk
-APT_PACKAGES := strace rclone s3cmd nodejs npm curl wrk
+APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk
+APT_PACKAGES := faketime strace rclone s3cmd nodejs npm curl wrk
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help:

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     root_secret_access_key: str = Field(default="", repr=False)
     access_keys: tuple[AccessKey, ...] = ()
     presign_seconds_max: int = Field(default=PRESIGN_SECONDS_DEFAULT, ge=1, le=PRESIGN_SECONDS_MAX)
+    pin_workers: bool = True  # each gateway worker keeps to a CPU of its own
     access_log: Literal["file", "stdout", "off"] = "file"
 
     @classmethod

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
+from amur.affinity import roam
+
 THREADS = 4
 """Reads and writes at once; more threads than cores because some wait for the device."""
 
@@ -24,7 +26,7 @@ class Jobs:
     def __init__(self, *, threaded: bool) -> None:
         self.overlaps = OVERLAPS_MAX
         self.turns = asyncio.Semaphore(THREADS)  # for reads of streams without overlap
-        self._pool = ThreadPoolExecutor(THREADS, "amur-data") if threaded else None
+        self._pool = ThreadPoolExecutor(THREADS, "amur-data", roam) if threaded else None
 
     def run(self, job: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import NamedTuple
 
+from amur.affinity import CPUS, roam
 from amur.data.store import DataError
 from amur.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PACK_BYTES_MAX, PUT_BYTES_MAX
 from amur.meta import keys
@@ -28,7 +28,7 @@ from amur.objects.types import Body, Digests, Verify
 HASH_IN_LOOP_BYTES_MAX = 16 * 1024
 """Up to here (30 us of MD5) hashing costs less than a thread's round trip."""
 
-_hash_threads = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="hash")
+_hash_threads = ThreadPoolExecutor(max(2, len(CPUS)), "amur-hash", roam)
 
 
 class Taken(NamedTuple):

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 
+from amur.affinity import CPUS
 from amur.config import Settings
 from amur.serve import checks
 from amur.serve.layout import Layout, Refusal, RootKey
@@ -47,8 +48,8 @@ def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
 
     _try_storage(settings, layout)
     processes = [
-        Process(f"worker {i}", partial(worker.main, settings, layout, key, f"worker-{i}"))
-        for i in range(settings.workers)
+        Process(f"worker {i}", partial(worker.main, settings, layout, key, f"worker-{i}", cpu))
+        for i, cpu in enumerate(_cpus(settings))
     ]
     processes.append(Process("jobs", partial(jobs.main, settings, layout)))
     gc.freeze()
@@ -59,6 +60,12 @@ def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
     elif supervisor.alive():
         _say(f"amur: nothing answers on {settings.listen} yet; waiting on")
     return supervisor.run()
+
+
+def _cpus(settings: Settings) -> list[int | None]:
+    """One for each worker; more workers than CPUs are better left to the system."""
+    count = settings.workers
+    return [*CPUS[:count]] if settings.pin_workers and count <= len(CPUS) else [None] * count
 
 
 def _try_storage(settings: Settings, layout: Layout) -> None:

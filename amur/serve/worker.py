@@ -15,6 +15,7 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from amur.affinity import keep_to
 from amur.config import Settings
 from amur.gateway.accesslog import AccessLog
 from amur.gateway.observe import Observer
@@ -35,8 +36,12 @@ _FAILURE_CHECK_SECONDS = 0.2
 BACKPRESSURE = 4096  # connections of one worker being served; the rest wait in the backlog
 
 
-def main(settings: Settings, layout: Layout, key: RootKey, slot: str) -> int:
-    """Exit code 0 after a drain."""
+def main(
+    settings: Settings, layout: Layout, key: RootKey, slot: str, cpu: int | None = None
+) -> int:
+    """Exit code 0 after a drain. Keeps to `cpu` if one is named."""
+    if cpu is not None:
+        keep_to(cpu)
     logging.getLogger("_granian").disabled = True
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, layout, key, slot))
