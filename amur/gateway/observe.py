@@ -12,7 +12,7 @@ import msgspec
 from amur.data.store import DataStore
 from amur.gateway import metrics
 from amur.gateway.accesslog import AccessLog
-from amur.meta.engine import Engine, EngineError
+from amur.meta.engine import Engine, EngineDamaged, EngineError
 
 DUMP_SECONDS = 1.0
 _HEALTH_KEY = b"\x00health"  # below every key of the layout; need not exist
@@ -89,16 +89,18 @@ class Observer:
         return metrics.exposition(snapshots.values(), time.monotonic() - self._began)
 
     async def health(self, engine: Engine, data: DataStore) -> tuple[int, bytes]:
-        """HTTP status and JSON. 503 only when nothing can be served: with a full disk or stopped
-        jobs reads go on, and a load balancer must not take them away."""
+        """HTTP status and JSON. 503 only when nothing can be served: with a full disk, stopped
+        jobs or a damaged entry other reads go on, and a load balancer must not take them away."""
+        readable = whole = True
         try:
             await engine.get(_HEALTH_KEY)
-            readable = True
+        except EngineDamaged:
+            whole = False
         except EngineError:
-            readable = False
+            readable = whole = False
         room = data.free_bytes() > 0
         jobs = self._jobs_alive()
-        word = "ok" if readable and room and jobs else "degraded" if readable else "failed"
+        word = "ok" if whole and room and jobs else "degraded" if readable else "failed"
         facts = {"status": word, "engine_readable": readable, "disk_has_room": room}
         return (200 if readable else 503), msgspec.json.encode(facts | {"jobs_alive": jobs})
 

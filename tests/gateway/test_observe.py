@@ -14,7 +14,7 @@ from amur.data.memory import MemoryDataStore
 from amur.gateway import accesslog, metrics
 from amur.gateway.accesslog import AccessLog
 from amur.gateway.observe import Observer
-from amur.meta.engine import EngineFailed
+from amur.meta.engine import EngineDamaged, EngineError, EngineFailed
 from amur.meta.memory import MemoryEngine
 
 
@@ -128,10 +128,13 @@ async def test_health(tmp_path: Path) -> None:
     status, told = await health()
     assert (status, told["status"], told["disk_has_room"]) == (200, "degraded", False)
 
-    async def get(key: bytes) -> None:
-        raise EngineFailed
+    for error, answer in ((EngineDamaged, (200, "degraded")), (EngineFailed, (503, "failed"))):
 
-    engine.get = get  # type: ignore[method-assign]
-    status, told = await health()
-    assert (status, told["status"]) == (503, "failed")
+        async def get(key: bytes, error: type[EngineError] = error) -> None:
+            raise error
+
+        data.free_bytes = lambda: 1  # type: ignore[method-assign]
+        engine.get = get  # type: ignore[method-assign]
+        status, told = await health()
+        assert (status, told["status"]) == answer
     await data.close()
