@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk
-APT_PACKAGES := faketime strace rclone s3cmd nodejs npm curl wrk
+APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help:
@@ -49,6 +49,7 @@ tests/compat/node/node_modules/.installed: tests/compat/node/package.json | apt
 .PHONY: apt
 apt:
 	@missing=; for c in $(APT_NEEDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
 	  $(SUDO) apt-get update -qq && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
