@@ -21,7 +21,7 @@ import numpy as np
 
 from amur.serve.testing import ServedAmur
 from bench.bare import Bare
-from bench.load import Load, Measured, cpu_seconds, curl, resident_bytes
+from bench.load import Load, Measured, cpu_seconds, curl, private_bytes
 from bench.signing import Signer
 
 KIB, MIB = 1024, 1024 * 1024
@@ -191,7 +191,7 @@ class Table:
             before = cpu_seconds(server.processes())
             get = curl("-o", "/dev/null", signer.link("GET", f"/big/{name}"))
         add(f"GET {label}, one stream", get, "down", 1000)
-        self._resident_row(server, signer)
+        self._memory_row(server, signer)
 
     def _parts(self, signer: Signer) -> float:
         """Bytes a second from the creation of the upload to its completion."""
@@ -221,12 +221,12 @@ class Table:
         call(signer, "POST", "/big/parts", f"uploadId={quote(upload, safe='')}", body)
         return size / (time.monotonic() - began)
 
-    def _resident_row(self, server: ServedAmur, signer: Signer) -> None:
+    def _memory_row(self, server: ServedAmur, signer: Signer) -> None:
         link, most, stop = signer.link("GET", "/big/one"), [0], threading.Event()
 
         def watch() -> None:
             while not stop.wait(0.1):
-                most[0] = max(most[0], *map(resident_bytes, server.processes()))
+                most[0] = max(most[0], *map(private_bytes, server.processes()))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -239,7 +239,7 @@ class Table:
                 stream.wait()
         stop.set()
         watcher.join()
-        name = f"most resident memory of a worker, {self._plan.streams} streams"
+        name = f"most private memory of a worker, {self._plan.streams} streams"
         value = most[0] / MIB
         self._add(Row(name, value, "MiB", "<= 150", value <= 150))
 
