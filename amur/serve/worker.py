@@ -89,10 +89,10 @@ def _access_log(settings: Settings, layout: Layout) -> AccessLog | None:
 
 
 def server_of(app: object, settings: Settings) -> Server:
-    """HTTP/1.1 only: no S3 client speaks HTTP/2, and it costs 2 us a request to be ready for it.
+    """HTTP/1.1 only: no S3 client speaks HTTP/2. One runtime thread: two were not faster.
 
-    One runtime thread (two cost 5 to 10 % more CPU for the same rate); asyncio's own tasks
-    (granian's are 15 % cheaper for an empty app, but can't be cancelled, which timeouts need).
+    asyncio's own tasks: granian's are 10 to 25 % cheaper for an empty app, but can't be cancelled,
+    which timeouts need.
     """
     return Server(
         app,
