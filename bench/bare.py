@@ -79,7 +79,7 @@ def _main() -> None:
     import uvloop
 
     from amur.config import Settings
-    from amur.serve.worker import server_of
+    from bench.bare_granian import server_of
 
     async def serve() -> None:
         settings = Settings(listen=f"127.0.0.1:{sys.argv[1]}", data=Path(os.devnull))

@@ -26,6 +26,7 @@ CALLS = {
         "amur/gateway/metrics.py": "age of other processes' snapshots",
         "amur/serve/jobs.py": "the same",
         "amur/serve/layout.py": "when the directory was made, for people",
+        "amur/httpd/server.py": "the Date header",
         "amur/serve/checks.py": "is the clock set at all",
     },
     "time.time_ns": {"amur/clock.py": "the clock that all others ask"},
@@ -56,7 +57,6 @@ IMPORTS = {
     "xml.dom": {},
     "xml.sax": {},
     "tempfile": {
-        "amur/gateway/outflow.py": "where a FIFO of random name is made",
         "amur/meta/lmdb_files.py": "beside the file that it replaces",
     },
 }

@@ -16,7 +16,7 @@ from amur.data.files import Files
 from amur.data.framing import CHECKSUM_BYTES, Buffer, checksum
 from amur.data.jobs import Jobs, settled
 from amur.data.packs import PackAppender, fitting, lay
-from amur.data.store import DataError, PackWriter, Writer
+from amur.data.store import DataError, PackWriter, Piece, Writer
 from amur.extent import Extent
 
 SYNC_BYTES = 8 << 20
@@ -154,7 +154,7 @@ class BlockWriter(_Stream, Writer):
         self._at = 0  # its size
         self._lengths: list[int] = []  # payload of each file
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: Piece) -> None:
         if not chunk:
             return
         self._hold(chunk)

@@ -12,6 +12,7 @@ from amur.data.store import (
     DataStore,
     FileInfo,
     PackWriter,
+    Piece,
     Writer,
 )
 from amur.extent import Extent
@@ -113,7 +114,7 @@ class _MemoryWriter(Writer):
         self._body = bytearray()
         self._ids: list[bytes] = []
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: Piece) -> None:
         if len(chunk) > self._store.free_bytes():
             raise DataFull("the memory given to the store is used up")
         self._body += chunk

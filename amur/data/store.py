@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from amur.extent import Extent
 
+Piece = bytes | bytearray  # of a body on its way; whoever has it owns it
+
 
 class DataError(Exception):
     """Base of what a data store raises."""
@@ -54,7 +56,7 @@ class Writer(ABC):
     """Streams one body into as many block files as it needs. Not shared between tasks."""
 
     @abstractmethod
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: Piece) -> None:
         """Take a piece of any size. Holds at most a few CHUNK_BYTES in memory."""
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """The whole life of a request: parse, route, authenticate, authorise, handle, answer.
 
-An RSGI application: granian calls `App.__rsgi__` once for each request.
+The HTTP server calls `App.__call__` once for each request.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amur import limits
 from amur.clock import Clock, SystemClock
@@ -19,10 +19,11 @@ from amur.gateway.endpoints import Endpoint, route
 from amur.gateway.errors import S3Error, explained
 from amur.gateway.handlers import cors
 from amur.gateway.observe import Observer
-from amur.gateway.outflow import ClientGone, Outflow
 from amur.gateway.request import Request, bucket_of_host, host_name
 from amur.gateway.responses import error_document
 from amur.gateway.sigv4 import Authentication, PayloadMode, authenticate
+from amur.httpd.exchange import ClientGone
+from amur.httpd.exchange import Exchange as HttpExchange
 from amur.iam.keys import KeyRing
 from amur.iam.principal import ANONYMOUS
 from amur.objects.errors import StoreError
@@ -57,8 +58,7 @@ class _Exchange:
 
 
 class App:
-    """S3 over one store. `pages` are answered by path, to anybody who asks; `pipes` is the
-    directory for what Outflow needs (empty: the system's)."""
+    """S3 over one store. `pages` are answered by path, to anybody who asks."""
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class App:
         presign_seconds_max: int = limits.PRESIGN_SECONDS_DEFAULT,
         pages: Mapping[str, Page] | None = None,
         host_id: str = "amur",
-        pipes: str = "",
     ) -> None:
         self._store = store
         self._keys = keys
@@ -81,21 +80,20 @@ class App:
         self._presign_seconds_max = presign_seconds_max
         self._pages = dict(pages or {})
         self._host_id = host_id
-        self._pipes = pipes
         self._last_id = 0
         self._streams = 0  # large responses under way
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+    async def __call__(self, http: HttpExchange) -> None:
         begun = perf_counter()
         now_ns = self._clock.now_ns()
         self._last_id = now_ns if now_ns > self._last_id else self._last_id + 1
         request = Request(
-            scope.method,
-            scope.path,
-            scope.query_string,
-            scope.headers.items(),
-            scheme=scope.scheme,
-            client=scope.client,
+            http.method,
+            http.path,
+            http.query,
+            http.pairs,
+            scheme=http.scheme,
+            client=http.client,
             request_id=str(self._last_id),
         )
         exchange = _Exchange(request)
@@ -105,14 +103,14 @@ class App:
         try:
             try:
                 if request.method in _WITH_ATTRIBUTES:
-                    _check_readable(scope.headers.keys(), request)
-                response = await self._answer(exchange, proto, now_ns // 1_000_000_000)
+                    _check_readable(request)
+                response = await self._answer(exchange, http, now_ns // 1_000_000_000)
             except Exception as error:
                 response = self._failure(exchange, error)
             if "origin" in request.headers and request.method != "OPTIONS":
                 response.headers += await self._cors_headers(request)
             status = response.status
-            await self._send(exchange, response, proto)
+            await self._send(exchange, response, http)
         finally:
             observer.in_flight -= 1
             observer.done(
@@ -130,7 +128,7 @@ class App:
                 request.headers.get("user-agent", ""),
             )
 
-    async def _answer(self, exchange: _Exchange, proto: Any, now_s: int) -> Response:
+    async def _answer(self, exchange: _Exchange, http: HttpExchange, now_s: int) -> Response:
         request = exchange.request
         if request.path in self._pages and not self._is_bucket_host(request):
             return await self._page(exchange)
@@ -151,7 +149,7 @@ class App:
         _check_mode(endpoint, authentication, request)
         exchange.key_id = authentication.key_id
         principal = self._keys.principal(exchange.key_id) if exchange.key_id else ANONYMOUS
-        body = RequestBody(proto, request.headers, authentication)
+        body = RequestBody(http, request.headers, authentication)
         context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
         if "form" not in endpoint.modes:
             await authorize(context)
@@ -216,57 +214,49 @@ class App:
         )
         return Response(told.status, [("content-type", kind), *told.headers], document)
 
-    async def _send(self, exchange: _Exchange, response: Response, proto: Any) -> None:
+    async def _send(self, exchange: _Exchange, response: Response, http: HttpExchange) -> None:
         request = exchange.request
         headers = response.headers
         headers.append(("x-amz-request-id", request.id))
         headers.append(("x-amz-id-2", self._host_id))
         headers.append(("server", "Amur"))
-        announced = _announced_bytes(request)
-        if response.status >= 400 and announced > _DRAINED_BYTES_MAX:
-            # the rest of the body is not worth reading; the server drains less by itself
-            headers.append(("connection", "close"))
-        elif "expect" in request.headers and (response.status >= 400 or not announced):
-            # the server sends no 100 here, and botocore takes its next answer on this connection
-            # for headers of this one (it keeps the status line that came in place of a 100)
-            headers.append(("connection", "close"))
-        elif "transfer-encoding" in request.headers:
-            # the server below drops a Content-Length beside it unseen; where a proxy in front went
-            # by that, what follows would be another's request (RFC 9112 section 6.1: close)
-            headers.append(("connection", "close"))
         if response.stream is not None and exchange.first:
-            await self._stream(exchange, response, proto)
-        elif request.method == "HEAD" or not response.body:
-            proto.response_empty(response.status, headers)
+            await self._stream(exchange, response, http)
+        elif request.method == "HEAD":
+            http.answer(response.status, headers)
         else:
             exchange.sent = len(response.body)
-            proto.response_bytes(response.status, headers, response.body)
+            http.answer(response.status, headers, response.body)
 
-    async def _stream(self, exchange: _Exchange, response: Response, proto: Any) -> None:
-        """Ends short of its Content-Length on any failure: granian then breaks the connection."""
+    async def _stream(self, exchange: _Exchange, response: Response, http: HttpExchange) -> None:
+        """Breaks the connection on any failure: the client must see that it is not whole."""
         stream = response.stream
         assert stream is not None
-        outflow = Outflow(self._pipes)
         self._streams += 1
         try:
-            first, exchange.first = [exchange.first], b""
-            await outflow.send(proto, response.status, response.headers, first, stream)
+            http.begin(response.status, response.headers)
+            piece, exchange.first = exchange.first, b""
+            while piece:
+                await http.send(piece)
+                exchange.sent += len(piece)
+                piece = await anext(stream, b"")
+            http.end(response.trailers() if response.trailers else ())
         except ClientGone:
             exchange.code = "ClientGone"
         except Exception as error:
             exchange.code = "Broken"
             log.error("request %s broke off", exchange.request.id, exc_info=error)
+            http.abort()
         finally:
             self._streams -= 1
-            exchange.sent = outflow.sent
             await _close(response)
 
 
-def _check_readable(names: list[str], request: Request) -> None:
-    """granian leaves out headers whose values are not ASCII: refused, never stored without."""
-    if len(names) != len(request.headers):
-        lost = ", ".join(sorted(set(names) - request.headers.keys()))
-        raise S3Error("InvalidArgument", f"Header values must be ASCII: {lost}")
+def _check_readable(request: Request) -> None:
+    """What a header's other bytes mean is anybody's guess: refused, never stored as a guess."""
+    for name, value in request.pairs:
+        if not value.isascii():
+            raise S3Error("InvalidArgument", f"Header values must be ASCII: {name}")
 
 
 async def _close(response: Response) -> None:

@@ -1,7 +1,7 @@
-"""A request's body over RSGI: decoded, bounded, proven complete, and not stalled.
+"""A request's body: decoded, bounded, proven complete, and not stalled.
 
-granian's iterator ends without an error when an upload is cut short, so what arrived is counted
-here against Content-Length and, for aws-chunked, against the decoded length and the last chunk.
+What arrived is counted here against Content-Length, whatever the server below promises, and, for
+aws-chunked, against the decoded length and the last chunk.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Protocol, TypeVar
 
-from granian._granian import RSGIProtocolClosed
-
 from amur.gateway.chunked import ChunkedDecoder
 from amur.gateway.errors import S3Error
 from amur.gateway.sigv4 import Authentication, PayloadMode
+from amur.httpd.exchange import BodyBroken
 from amur.limits import BODY_RATE_MIN, BODY_STALL_SECONDS
 
 T = TypeVar("T")
@@ -33,25 +32,28 @@ READ_AT_ONCE_MAX = BODY_RATE_MIN * BODY_STALL_SECONDS
 
 
 class Receiver(Protocol):
-    """The part of granian's RSGIHTTPProtocol that reads."""
+    """The part of an HTTP exchange that reads. Both raise BodyBroken of a body cut short."""
 
-    async def __call__(self) -> bytes:
-        """All of the body; raises RSGIProtocolClosed when it is cut short."""
+    received: int  # bytes so far
+    is_whole: bool  # all of them are here
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in pieces; ends silently when it is cut short."""
+    async def read(self) -> bytes:
+        """All of the body."""
+
+    async def piece(self) -> bytes | bytearray:
+        """The next bytes; empty after the last."""
 
 
 class RequestBody:
     """Read it once: whole by `read`, or piece by piece by `stream`."""
 
-    __slots__ = ("_authentication", "_headers", "_proto", "trailers")
+    __slots__ = ("_authentication", "_headers", "_source", "trailers")
 
     def __init__(
-        self, proto: Receiver, headers: Mapping[str, str], authentication: Authentication
+        self, source: Receiver, headers: Mapping[str, str], authentication: Authentication
     ) -> None:
         """Header names are lower-case, repeated values joined by a comma."""
-        self._proto = proto
+        self._source = source
         self._headers = headers
         self._authentication = authentication
         self.trailers: dict[str, str] = {}  # after the last byte
@@ -120,15 +122,17 @@ class RequestBody:
                 raise S3Error("XAmzContentSHA256Mismatch")
 
     async def _read_at_once(self) -> bytes:
-        guard = _StallGuard()
+        if self._source.is_whole:
+            return await self._source.read()
+        guard = _StallGuard(self._source)
         try:
-            return await guard.wait(self._proto())
-        except RSGIProtocolClosed:
+            return await guard.wait(self._source.read())
+        except BodyBroken:
             raise S3Error("IncompleteBody") from None
         finally:
             guard.stop()
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncIterator[bytes | bytearray]:
         """The payload in pieces as they come, none empty.
 
         Ends normally only when all of it was there: everything that was done with the pieces
@@ -141,24 +145,19 @@ class RequestBody:
             announced = self._headers.get("x-amz-trailer", "")
             chain = self._authentication.chain
             decoder = ChunkedDecoder(mode, length, chain=chain, announced=announced)
-        guard = _StallGuard()
-        source = self._proto.__aiter__()
+        guard = _StallGuard(self._source)
         try:
-            while True:
-                try:  # not anext() with a default: that crashes on granian's awaitable
-                    piece = await guard.wait(source.__anext__())
-                except StopAsyncIteration:
-                    break
-                guard.received += len(piece)
+            while piece := await guard.wait(self._source.piece()):
                 if decoder is None:
-                    if piece:
-                        yield piece
+                    yield piece
                 else:
-                    for payload in decoder.feed(piece):
+                    for payload in decoder.feed(bytes(piece)):
                         yield payload
+        except BodyBroken:
+            raise S3Error("IncompleteBody") from None
         finally:
             guard.stop()
-        if wire is not None and guard.received != wire:
+        if wire is not None and self._source.received != wire:
             raise S3Error("IncompleteBody")
         if decoder is not None:
             decoder.finish()
@@ -209,12 +208,12 @@ class _StallGuard:
     """
 
     __slots__ = (
-        "_clock", "_mark", "_since", "_stalled", "_sweeper", "_task", "_waited", "received",
+        "_clock", "_mark", "_since", "_source", "_stalled", "_sweeper", "_task", "_waited",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.received = 0  # bytes on the wire
-        self._mark = 0  # of them, before the current window
+    def __init__(self, source: Receiver) -> None:
+        self._source = source
+        self._mark = 0  # bytes received before the current window
         self._waited = 0.0  # seconds of the current window
         self._since = 0.0  # when the current wait began
         self._task: asyncio.Task[object] | None = None  # waiting now
@@ -249,11 +248,11 @@ class _StallGuard:
         waited = self._waited + (now - self._since if waiting else 0.0)
         if waited < STALL_SECONDS or self._stalled:
             return
-        if self._task is not None and self.received - self._mark < BODY_RATE_MIN * waited:
+        if self._task is not None and self._source.received - self._mark < BODY_RATE_MIN * waited:
             self._stalled = True
             self._task.cancel()
             return
-        self._mark = self.received
+        self._mark = self._source.received
         self._waited = 0.0
         self._since = now
 

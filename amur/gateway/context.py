@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,4 +37,5 @@ class Response:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    stream: AsyncIterator[bytes] | None = None  # needs its Content-Length in headers
+    stream: AsyncIterator[bytes] | None = None  # without Content-Length it goes out in chunks
+    trailers: Callable[[], list[tuple[str, str]]] | None = None  # after a stream in chunks

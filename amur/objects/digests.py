@@ -13,6 +13,7 @@ from typing import Protocol
 
 from awscrt import checksums as crt
 
+from amur.data.store import Piece
 from amur.objects.errors import InvalidArgument
 from amur.objects.types import Digests
 
@@ -77,12 +78,12 @@ class Hasher:
             else:
                 raise InvalidArgument(f"Unknown checksum algorithm {name}")
 
-    def jobs(self) -> list[Callable[[bytes], None]]:
+    def jobs(self) -> list[Callable[[Piece], None]]:
         """The slow hashes: give each of them every piece, in order, in whatever thread."""
         slow = [*self._shas.values()] if self._md5 is None else [self._md5, *self._shas.values()]
         return [each.update for each in slow]
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: Piece) -> None:
         """Count a piece and hash what is fast; the jobs must be given it too."""
         self.size += len(piece)
         for name, value in self._crcs.items():

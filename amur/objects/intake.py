@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from amur.affinity import CPUS, roam
-from amur.data.store import DataError
+from amur.data.store import DataError, Piece
 from amur.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PACK_BYTES_MAX, PUT_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Commit, EngineError, Put
@@ -69,7 +69,7 @@ async def take(
             return await _take_stream(core, (first, second), pieces, algorithms, verify, size_max)
     if len(first) > size_max:
         raise EntityTooLarge
-    return await _take_small(core, first, algorithms, verify, inline_max)
+    return await _take_small(core, bytes(first), algorithms, verify, inline_max)
 
 
 async def release(core: Core, taken: Taken) -> None:
@@ -122,8 +122,8 @@ async def _take_small(
 
 async def _take_stream(
     core: Core,
-    begun: tuple[bytes, bytes],
-    rest: AsyncIterator[bytes],
+    begun: tuple[Piece, Piece],
+    rest: AsyncIterator[Piece],
     algorithms: Sequence[str],
     verify: Verify | None,
     size_max: int,
@@ -133,7 +133,7 @@ async def _take_stream(
     writer = core.data.writer()
     loop = asyncio.get_running_loop()
 
-    async def process(piece: bytes) -> None:
+    async def process(piece: Piece) -> None:
         hashing = [loop.run_in_executor(_hash_threads, job, piece) for job in jobs]
         try:
             await writer.write(piece)
@@ -180,14 +180,14 @@ async def _in_thread(job: Callable[[], Digests]) -> Digests:
     return await asyncio.get_running_loop().run_in_executor(_hash_threads, job)
 
 
-async def _cut(body: bytes) -> AsyncGenerator[bytes, None]:
+async def _cut(body: bytes) -> AsyncGenerator[Piece, None]:
     for at in range(0, len(body), CHUNK_BYTES):
         yield body[at : at + CHUNK_BYTES]
 
 
-async def _gathered(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _gathered(stream: AsyncIterator[Piece]) -> AsyncGenerator[Piece, None]:
     """The stream in pieces of exactly CHUNK_BYTES but the last; each byte is copied once."""
-    held: list[bytes | memoryview] = []
+    held: list[Piece | memoryview] = []
     size = 0
     async for chunk in stream:
         held.append(chunk)
@@ -195,8 +195,9 @@ async def _gathered(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
         while size >= CHUNK_BYTES:
             last = memoryview(held.pop())
             split = len(last) - (size - CHUNK_BYTES)
-            if split == CHUNK_BYTES and isinstance(last.obj, bytes) and len(last.obj) == split:
-                yield last.obj
+            whole = last.obj
+            if isinstance(whole, bytes | bytearray) and len(whole) == split == CHUNK_BYTES:
+                yield whole
             else:
                 yield b"".join((*held, last[:split]))
             size -= CHUNK_BYTES

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from amur.data.store import Piece
 from amur.meta.records import (
     BucketRecord,
     Checksum,
@@ -22,7 +23,7 @@ __all__ = [
     "PartRecord", "Permit", "Reading", "UploadRecord", "Verify",
 ]  # fmt: skip
 
-Body = bytes | AsyncIterator[bytes]
+Body = bytes | AsyncIterator[Piece]
 
 
 @dataclass(slots=True)

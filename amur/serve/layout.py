@@ -4,7 +4,7 @@ DIR/amur.json       format and region, written once
 DIR/root-key.json   root access key, mode 0600
 DIR/meta/           metadata engine
 DIR/data/           packs and blocks
-DIR/run/            lock, access log, metrics, pipes: nothing that is missed when lost
+DIR/run/            lock, access log, metrics: nothing that is missed when lost
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class Layout:
         self.data = root / "data"
         self.run = root / "run"
         self.metrics = self.run / "metrics"
-        self.pipes = self.run / "pipes"
         self.access_log = self.run / "access.log"
         self.identity = root / "amur.json"
         self.root_key = root / "root-key.json"
@@ -59,7 +58,7 @@ class Layout:
         try:
             self._refuse_halves()
             make_durable(self.root)
-            for directory in (self.meta, self.data, self.run, self.metrics, self.pipes):
+            for directory in (self.meta, self.data, self.run, self.metrics):
                 directory.mkdir(mode=0o700, exist_ok=True)
             probe = self.run / f"probe-{os.getpid()}"
             probe.touch()

@@ -32,7 +32,7 @@ def serve(settings: Settings) -> int:
     key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
     checks.access_keys(settings, key)
     checks.open_files()
-    for old in (*layout.metrics.iterdir(), *layout.pipes.iterdir()):
+    for old in layout.metrics.iterdir():
         old.unlink()
     if warning:
         _say(f"amur: {warning}")

@@ -108,7 +108,7 @@ def job_workers(opened: Opened) -> list[Worker]:
 def gateway(
     settings: Settings, key: RootKey, opened: Opened, observer: Observer, layout: Layout
 ) -> App:
-    """The RSGI application of one worker."""
+    """The application of one worker."""
 
     async def health() -> Response:
         status, body = await observer.health(opened.engine, opened.data)
@@ -125,7 +125,6 @@ def gateway(
         domains=settings.domains,
         presign_seconds_max=settings.presign_seconds_max,
         pages={"/-/health": health, "/-/metrics": metrics},
-        pipes=str(layout.pipes),
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Sequence
 from urllib.parse import quote, unquote, unquote_to_bytes
 from xml.etree import ElementTree
 
@@ -29,57 +26,74 @@ KEYS = {
 }
 
 
-class Headers:
-    """As granian's: lower-case pairs, repeats allowed, values that are not ASCII left out."""
+class FakeExchange:
+    """As the HTTP server's: gives the body in two pieces, records the answer."""
 
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, method: str, target: str, pairs: list[tuple[str, str]], request_body: bytes
+    ) -> None:
+        path, _, self.query = target.partition("?")
+        self.method = method
+        self.path = unquote_to_bytes(path).decode("utf-8", "replace")
         self.pairs = [(name.lower(), value) for name, value in pairs]
-
-    def keys(self) -> list[str]:
-        return list(dict(self.pairs))
-
-    def items(self) -> list[tuple[str, str]]:
-        return [pair for pair in self.pairs if pair[1].isascii()]
-
-
-class Proto:
-    """Records the answer; gives the body in two pieces."""
-
-    def __init__(self, body: bytes) -> None:
-        self.request_body = body
+        self.scheme = "http"
+        self.client = "192.0.2.7:4711"
+        half = len(request_body) // 2
+        self._left = [piece for piece in (request_body[:half], request_body[half:]) if piece]
+        self.received = 0
+        self.is_whole = False
         self.status = 0
         self.headers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[str, str]] = []
         self.body = b""
-        self.reading: asyncio.Task[bytes] | None = None
+        self.is_answered = self.is_aborted = False
 
-    async def __call__(self) -> bytes:
-        return self.request_body
+    async def read(self) -> bytes:
+        whole = b"".join(self._left)
+        self._left = []
+        self.received += len(whole)
+        self.is_whole = True
+        return whole
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        half = len(self.request_body) // 2
-        for piece in (self.request_body[:half], self.request_body[half:]):
-            if piece:
-                yield piece
+    async def piece(self) -> bytes:
+        if not self._left:
+            self.is_whole = True
+            return b""
+        piece = self._left.pop(0)
+        self.received += len(piece)
+        return piece
 
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
-        self.status, self.headers = status, headers
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes = b"") -> None:
+        assert not self.status, "answered twice"
         self.status, self.headers, self.body = status, headers, body
+        self.is_answered = True
 
-    def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+    def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+        assert not self.status, "answered twice"
         self.status, self.headers = status, headers
-        self.reading = asyncio.create_task(asyncio.to_thread(Path(file).read_bytes))
+
+    async def send(self, piece: bytes) -> None:
+        assert piece
+        self.body += piece
+
+    def end(self, trailers: Sequence[tuple[str, str]] = ()) -> None:
+        self.trailers = list(trailers)
+        self.is_answered = True
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
 
 class Answer:
     """`xml` is the parsed document, names without namespace."""
 
-    def __init__(self, proto: Proto) -> None:
-        self.status = proto.status
-        self.pairs = proto.headers
-        self.headers = dict(proto.headers)
-        self.body = proto.body
+    def __init__(self, exchange: FakeExchange) -> None:
+        self.status = exchange.status
+        self.pairs = exchange.headers
+        self.headers = dict(exchange.headers)
+        self.trailers = dict(exchange.trailers)
+        self.body = exchange.body
+        self.is_whole = exchange.is_answered and not exchange.is_aborted
 
     @property
     def xml(self) -> ElementTree.Element:
@@ -117,22 +131,10 @@ class Client:
         host: str = HOST,
         pairs: list[tuple[str, str]] | None = None,
     ) -> Answer:
-        path, _, query = target.partition("?")
         sent = pairs if pairs is not None else self._headers(method, target, body, headers, host)
-        proto = Proto(body)
-        scope = SimpleNamespace(
-            proto="http",
-            method=method,
-            path=unquote_to_bytes(path).decode("utf-8", "replace"),
-            query_string=query,
-            headers=Headers(sent),
-            scheme="http",
-            client="192.0.2.7:4711",
-        )
-        await self.app.__rsgi__(scope, proto)
-        if proto.reading is not None:
-            proto.body = await proto.reading
-        return Answer(proto)
+        exchange = FakeExchange(method, target, sent, body)
+        await self.app(exchange)  # type: ignore[arg-type]
+        return Answer(exchange)
 
     def _headers(
         self, method: str, target: str, body: bytes, extra: dict[str, str] | None, host: str

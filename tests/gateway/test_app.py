@@ -251,19 +251,6 @@ async def test_a_stream_that_fails_at_once_is_an_error(
     assert (answer.status, answer.code) == (500, "InternalError")
 
 
-async def test_refused_bodies_close_the_connection(client: Client) -> None:
-    """... unless they are short enough for the server to drain."""
-    bob = client.as_("nobody")
-    for size, closes in ((0, False), (64 * 1024, False), (64 * 1024 + 1, True)):
-        pairs = [("host", "s3.test"), ("content-length", str(size))]
-        answer = await bob("PUT", "/bkt/key", pairs=pairs)
-        assert answer.status in (403, 404)
-        assert (answer.headers.get("connection") == "close") is closes
-    pairs = [("host", "s3.test"), ("transfer-encoding", "chunked")]
-    answer = await bob("PUT", "/bkt/key", pairs=pairs)
-    assert answer.headers["connection"] == "close"
-
-
 async def test_pages_need_no_credentials(client: Client, app: App) -> None:
     async def health() -> Response:
         return Response(200, [], b"fine")

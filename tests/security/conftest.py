@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from amur.gateway.app import App
-from tests.gateway.conftest import KEYS, Answer, Headers, Proto, app, client, keys, store
+from tests.gateway.conftest import KEYS, Answer, FakeExchange, app, client, keys, store
 from tests.support.request_fuzz import Sent
 
 __all__ = ["app", "client", "keys", "store"]
@@ -63,15 +62,10 @@ def deliver(app: App) -> Deliver:
     """Give a request to the app as it is, and judge the answer."""
 
     async def send(sent: Sent) -> Answer:
-        proto = Proto(sent.body)
-        scope = SimpleNamespace(
-            proto="http", method=sent.method, path=sent.path, query_string=sent.query,
-            headers=Headers(sent.headers), scheme="http", client="192.0.2.7:4711",
-        )  # fmt: skip
-        await app.__rsgi__(scope, proto)
-        if proto.reading is not None:
-            proto.body = await proto.reading
-        answer = Answer(proto)
+        exchange = FakeExchange(sent.method, "/", sent.headers, sent.body)
+        exchange.path, exchange.query = sent.path, sent.query
+        await app(exchange)  # type: ignore[arg-type]
+        answer = Answer(exchange)
         check_answer(answer, sent.method)
         return answer
 

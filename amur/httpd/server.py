@@ -1,0 +1,104 @@
+"""A listener and its connections: accepts, bounds, sweeps, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+
+from amur.httpd.connection import Connection, date_line
+from amur.httpd.exchange import Exchange
+from amur.limits import KIB
+
+log = logging.getLogger("amur.httpd")
+
+BACKLOG = 1024  # connections that wait to be accepted
+CONNECTIONS_MAX = 4096  # of one worker; more are closed at once
+READ_BYTES = 256 * KIB  # at most at once, of what is not a long body
+_SWEEP_SECONDS = 1.0
+
+App = Callable[[Exchange], Coroutine[None, None, None]]
+
+
+class Server:
+    """Serves `app` on the running loop. Several processes may listen on the same port."""
+
+    def __init__(self, app: App) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
+        self.is_stopping = False
+        self.date_line = ""
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        self._app = app
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._sweep()
+        self._listener = await self.loop.create_server(
+            lambda: Connection(self), host, port, backlog=BACKLOG, reuse_port=True, ssl=tls
+        )
+
+    async def serve(self) -> None:
+        """Until `stop` was called and all that was under way is answered."""
+        await self._stopped.wait()
+        if self._tick is not None:
+            self._tick.cancel()
+
+    def stop(self) -> None:
+        """Accept no more, finish what is under way."""
+        self.is_stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.stop()
+        self._look_whether_done()
+
+    # --- by the connections ---
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if len(self._connections) > CONNECTIONS_MAX:
+            connection.abort()
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._look_whether_done()
+
+    def run(self, exchange: Exchange) -> None:
+        task = self.loop.create_task(self._app(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, exchange))
+
+    def _ended(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a request failed", exc_info=error)
+        if not exchange.is_answered:
+            exchange.abort()
+
+    def _look_whether_done(self) -> None:
+        if self.is_stopping and not self._connections and not self._tasks:
+            self._stopped.set()
+
+    def _sweep(self) -> None:
+        self.date_line = date_line(time.time())
+        now = self.now()
+        for connection in list(self._connections):
+            connection.sweep(now)
+        self._look_whether_done()
+        self._tick = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    return context
