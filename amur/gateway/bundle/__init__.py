@@ -1,0 +1,1 @@
+"""Bundles: many objects as one streamed archive."""
