@@ -1,16 +1,14 @@
-"""The measure of all rows: an app that does nothing, on the very same server and settings.
+"""The measure of all rows: an app that does nothing, on granian, the fastest server for Python.
 
 GET answers 1 KiB, PUT reads the body and answers nothing, GET /stream/<bytes> sends that many.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.request import urlopen
@@ -77,13 +75,21 @@ def _main() -> None:
     import asyncio
 
     import uvloop
-
-    from amur.config import Settings
-    from bench.bare_granian import server_of
+    from granian.constants import HTTPModes, Interfaces, TaskImpl
+    from granian.server.embed import Server
 
     async def serve() -> None:
-        settings = Settings(listen=f"127.0.0.1:{sys.argv[1]}", data=Path(os.devnull))
-        server = server_of(app, settings)
+        server = Server(
+            app,
+            address="127.0.0.1",
+            port=int(sys.argv[1]),
+            interface=Interfaces.RSGI,
+            http=HTTPModes.http1,
+            task_impl=TaskImpl.asyncio,
+            runtime_threads=1,
+            websockets=False,
+            log_enabled=False,
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
         await server.serve()
 

@@ -41,9 +41,10 @@ class Connection(asyncio.BufferedProtocol):
     """Parses what arrives, runs one exchange at a time in the order of the requests."""
 
     __slots__ = (
-        "_active", "_direct", "_drain", "_filled", "_head_bytes", "_is_lost", "_is_open", "_pairs",
-        "_parser", "_patience", "_paused", "_receiving", "_server", "_since", "_target",
-        "_transport", "_unread", "_waiting", "_written", "client", "scheme",
+        "_active", "_direct", "_drain", "_filled", "_has_eof", "_head_bytes", "_is_ending",
+        "_is_lost", "_is_open", "_pairs", "_parser", "_patience", "_paused", "_receiving",
+        "_server", "_since", "_target", "_transport", "_unread", "_waiting", "_written", "client",
+        "scheme",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -60,7 +61,9 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0  # of it
         self._unread = 0  # bytes dropped of the body of an answered exchange
         self._is_open = True  # for another request
+        self._is_ending = False  # the last byte of the last answer is written
         self._is_lost = False
+        self._has_eof = False
         self._paused = False  # reading
         self._drain: asyncio.Future[None] | None = None  # a sender waits
         self._since = 0.0  # when the client's turn began ...
@@ -94,6 +97,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read."""
+        self._has_eof = True
         self._is_open = False
         if self._receiving is not None:
             self._receiving.feed_end(is_broken=True)
@@ -209,13 +213,18 @@ class Connection(asyncio.BufferedProtocol):
             return
         path, query = _split(target)
         exchange = Exchange(self, parser.get_method().decode("ascii"), path, query, pairs)
+        exchange.takes_chunks = version == "1.1"
+        exchange.is_last = not parser.should_keep_alive() or self._server.is_stopping
         for name, value in pairs:
-            if name == "content-length":
+            if name == "transfer-encoding":
+                if value.lower() != "chunked" or version != "1.1":
+                    self._broken(400)
+                    return
+                exchange.is_last = True  # a proxy in front may have understood it otherwise
+            elif name == "content-length":
                 exchange.length = int(value)
             elif name == "expect":
                 exchange.wants_continue = value.lower() == "100-continue"
-        exchange.takes_chunks = version == "1.1"
-        exchange.is_last = not parser.should_keep_alive() or self._server.is_stopping
         self._receiving = exchange
         if self._active is None and self._drain is None:
             self._start(exchange)
@@ -255,7 +264,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.is_last = True
             exchange.feed_end(is_broken=True)
-        elif self._active is None and not self._is_lost:
+        elif self._active is None and not self._is_ending:
             self.write(f"{_STATUS[status]}connection: close\r\ncontent-length: 0\r\n\r\n".encode())
             self._finish()
 
@@ -280,7 +289,7 @@ class Connection(asyncio.BufferedProtocol):
         """Read on, or not: no more than what is bounded is held of what nobody takes."""
         receiving = self._receiving
         full = bool(self._waiting) or (receiving is not None and receiving.held >= BODY_HELD_MAX)
-        if full != self._paused and not self._is_lost:
+        if full != self._paused and not self._transport.is_closing():
             self._paused = full
             if full:
                 self._transport.pause_reading()
@@ -293,7 +302,6 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is self._receiving and not exchange.is_last:
             self._since = self._server.now()
             self._patience = HEADER_SECONDS
-            self._direct = None
             self._hold()
             return  # what is left of the body is dropped as it comes
         self._settle(exchange)
@@ -316,9 +324,10 @@ class Connection(asyncio.BufferedProtocol):
         self._receiving = self._active = self._direct = None
         self._since = self._server.now()
         self._patience = LINGER_SECONDS
-        if self._is_lost:
+        if self._is_lost or self._is_ending:
             return
-        if self._transport.can_write_eof():
+        self._is_ending = True
+        if not self._has_eof and self._transport.can_write_eof():
             with suppress(OSError):
                 self._transport.write_eof()
             self._hold()
@@ -327,8 +336,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         self._is_open = False
-        if not self._is_lost:
-            self._transport.abort()
+        self._is_lost = True
+        self._transport.abort()
 
     # --- writing ---
 
@@ -344,7 +353,8 @@ class Connection(asyncio.BufferedProtocol):
         if not exchange.is_whole and exchange is self._receiving:
             # a body that nobody will read: does the connection outlive it?
             unread = exchange.length - exchange.received
-            if exchange.wants_continue or not 0 <= unread <= UNREAD_BYTES_MAX:
+            is_short = 0 <= unread <= UNREAD_BYTES_MAX and self._direct is None
+            if exchange.wants_continue or not is_short:
                 exchange.is_last = True
         if "\r\nconnection: close\r\n" in head:
             exchange.is_last = True

@@ -61,9 +61,10 @@ class Exchange:
 
     async def read(self) -> bytes:
         """All of the body that is left. Raises BodyBroken."""
-        while not self.is_whole:
-            await self._arrival()
-        return self.taken_back()
+        pieces = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def piece(self) -> bytes | bytearray:
         """The next bytes of the body, as they came; empty after the last. Raises BodyBroken."""

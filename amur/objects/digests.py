@@ -20,7 +20,7 @@ from amur.objects.types import Digests
 DEFAULT_ALGORITHM = "CRC64NVME"
 """Computed and stored when the writer asks for no other, as Amazon does."""
 
-_CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
+_CRCS: dict[str, tuple[Callable[[Piece, int], int], int]] = {
     "CRC32": (crt.crc32, 4),
     "CRC32C": (crt.crc32c, 4),
     "CRC64NVME": (crt.crc64nvme, 8),
@@ -40,7 +40,7 @@ COMPOSITE_ALGORITHMS = ALGORITHMS - {"CRC64NVME"}
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: Piece, /) -> None: ...
     def digest(self) -> bytes: ...
 
 

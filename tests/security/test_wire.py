@@ -112,14 +112,13 @@ FRAMING: dict[str, tuple[bytes, int]] = {
         b"PUT /b/k HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
         400,
     ),
-    "many headers": (head("/b/k", *(f"x-a{n}: b" for n in range(limits.HEADERS_MAX + 1))), 431),
+    "many headers": (head("/b/k", *(f"x-a{n}: b" for n in range(limits.HEADERS_MAX + 1))), 400),
     # more than twice the server's buffer: below, who refuses depends on how the bytes arrive
     "huge header": (head("/b/k", "x-a: " + "a" * 400_000), 431),
     "large header": (head("/b/k", "x-a: " + "a" * limits.HEADER_BYTES_MAX), 400),
     "long URL": (head("/b/k?" + "a" * limits.URL_BYTES_MAX), 400),
     "very long URL": (head("/b/k?" + "a" * 70_000), 414),
-    # taken for a line's end or one length, as RFC 9112 allows: harmless, it is read in one way only
-    "bare LF": (b"GET /bucket/key HTTP/1.1\nHost: x\n\n", 404),
+    "bare LF": (b"GET /bucket/key HTTP/1.1\nHost: x\n\n", 400),
     "absolute form": (b"GET http://evil/bucket/key HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     "upgrade": (head("/b/k", "Connection: Upgrade", "Upgrade: h2c"), 404),
     "body of a GET": (head("/b/k", f"Content-Length: {len(HIDDEN)}") + HIDDEN, 404),
@@ -160,18 +159,18 @@ def test_framing(server: ServedAmur, case: str) -> None:
 def test_nothing_follows_a_transfer_encoding(
     server: ServedAmur, method: str, headers: tuple[str, ...], chunks: bytes, target: str
 ) -> None:
-    """The server drops a Content-Length beside it unseen (RFC 9112, 6.1: answer, then close)."""
+    """What a proxy in front took for the body's end may not be what we take (RFC 9112, 6.1)."""
     answers = talk(server, head(target, *headers, method=method) + chunks + HIDDEN)
     assert answers.closed
     assert len(answers.statuses) == 1
     assert b"smuggled" not in answers.data
 
 
-def test_two_lengths_that_agree_are_one(server: ServedAmur) -> None:
+def test_two_lengths_are_refused_even_if_they_agree(server: ServedAmur) -> None:
     length = "Content-Length: 4"
     answers = talk(server, head("/b/k", length, length) + b"abcd" + head("/b/next"), 2)
-    assert answers.statuses == [404, 404]
-    assert b"<Resource>/b/next</Resource>" in answers.data
+    assert answers.statuses == [400]
+    assert answers.closed
 
 
 def test_many_connections(server: ServedAmur) -> None:
