@@ -25,6 +25,13 @@ PRESIGN_SECONDS_DEFAULT = 7 * 86_400  # what Amazon allows
 PRESIGN_SECONDS_MAX = 90 * 86_400  # what Tigris allows
 CLOCK_SKEW_SECONDS_MAX = 15 * 60  # signed date against ours
 
+# --- the wire: bundles, Tigris' published limits unless said ---
+BUNDLE_KEYS_MAX = 5_000
+BUNDLE_BYTES_MAX = 50 * GIB  # of its objects together
+BUNDLE_REQUEST_BYTES_MAX = 5 * MIB  # the document with the keys
+BUNDLE_SECONDS_MAX = 15 * 60  # from the request to the last byte; GRACE_SECONDS is longer
+BUNDLES_MAX = 64  # under way in one worker, each holding up to 64 MiB (ours)
+
 # --- the wire: our guards (anchors B4: S6 to S9) ---
 HEADER_BYTES_MAX = 16 * KIB  # all names and values together
 HEADERS_MAX = 100

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from amur import limits
 from amur.data.blocks import BlockWriter, FilePackWriter
 from amur.data.disk import Disk, RealDisk
 from amur.data.files import Files
-from amur.data.framing import CHECKSUM_BYTES, Frame, frames, frames_of, position, verify
-from amur.data.jobs import Jobs
+from amur.data.framing import CHECKSUM_BYTES, Buffer, Frame, frames, frames_of, position, verify
+from amur.data.jobs import THREADS, Jobs
 from amur.data.packs import PackAppender
+from amur.data.spans import SPAN_BYTES_MAX, Span, spans
 from amur.data.store import (
     DataDamaged,
     DataError,
@@ -32,6 +34,9 @@ from amur.extent import Extent
 
 INLINE_READ_BYTES = 64 * limits.KIB
 """Frames up to this size are read in the event loop if the page cache has them: about 7 us."""
+
+_AT_A_STRETCH_BYTES = 1 * limits.MIB
+"""Read in the event loop before others get their turn."""
 
 
 class LocalDataStore(DataStore):
@@ -146,6 +151,69 @@ class LocalDataStore(DataStore):
             if data is not None:
                 return data
         return await self._jobs.run(self._read_frame, extent.file, frame)
+
+    async def read_many(self, extents: Sequence[Extent]) -> list[bytes]:
+        if any(extent.length > self._chunk_bytes for extent in extents):  # of several frames
+            return await super().read_many(extents)
+        bodies: list[bytes] = [b""] * len(extents)
+        reads: deque[asyncio.Future[None]] = deque()
+        quick = 0  # bytes, since others had their turn
+        try:
+            for span in spans(extents):
+                if span.length <= SPAN_BYTES_MAX and self._take_cached(span, extents, bodies):
+                    quick += span.length
+                    if quick >= _AT_A_STRETCH_BYTES:
+                        await asyncio.sleep(0)
+                        quick = 0
+                    continue
+                if len(reads) >= THREADS:
+                    await reads.popleft()
+                reads.append(self._jobs.run(self._take, span, extents, bodies))
+            while reads:
+                await reads.popleft()
+        finally:
+            for left in reads:
+                if not left.cancel() and not left.cancelled():
+                    left.exception()  # or its going unasked for is reported
+        return bodies
+
+    def _take_cached(self, span: Span, extents: Sequence[Extent], bodies: list[bytes]) -> bool:
+        """Put the bodies of a span to their places, if that needs no waiting for the device."""
+        file = self._files.open(span.file)
+        try:
+            data = file.pread_cached(span.length, span.offset)
+        except OSError as error:
+            raise _unreadable(span.file, error) from error
+        if data is None:
+            return False
+        self._put(span, data, extents, bodies)
+        return True
+
+    def _take(self, span: Span, extents: Sequence[Extent], bodies: list[bytes]) -> None:
+        if len(span.members) == 1:
+            (index,) = span.members
+            length = extents[index].length
+            frame = Frame(span.offset, length, 0, length)
+            bodies[index] = self._read_frame(span.file, frame)
+            return
+        file = self._files.open(span.file)
+        try:
+            data = file.pread(span.length, span.offset)
+        except OSError as error:
+            raise _unreadable(span.file, error) from error
+        self._put(span, data, extents, bodies)
+
+    def _put(
+        self, span: Span, data: Buffer, extents: Sequence[Extent], bodies: list[bytes]
+    ) -> None:
+        view = memoryview(data)
+        for index in span.members:
+            extent = extents[index]
+            length, at = extent.length, extent.offset - span.offset
+            start = at + CHECKSUM_BYTES
+            payload = view[start : start + length]
+            verify(span.file, Frame(extent.offset, length, 0, length), view[at:start], payload)
+            bodies[index] = bytes(payload)
 
     def _read_cached(self, file_id: bytes, frame: Frame) -> bytes | None:
         """The wanted bytes of a frame if that needs no waiting for the device."""

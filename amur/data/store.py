@@ -111,6 +111,10 @@ class DataStore(ABC):
     async def read_small(self, extent: Extent) -> bytes:
         """A whole extent of at most PACK_BYTES_MAX, verified, in one call."""
 
+    async def read_many(self, extents: Sequence[Extent]) -> list[bytes]:
+        """What `read_small` gives of each, in this order. Neighbours may be read together."""
+        return [await self.read_small(extent) for extent in extents]
+
     @abstractmethod
     async def check(self, extent: Extent) -> None:
         """Verify every frame of an extent, or raise DataDamaged or DataMissing."""

@@ -17,6 +17,7 @@ from amur.gateway.handlers import (
     attributes,
     bucket_config,
     buckets,
+    bundle,
     copy,
     cors,
     delete,
@@ -155,6 +156,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     # --- objects ---
     Endpoint("GetObject", "GET object", "s3:GetObject", _R, get.get_object),
+    Endpoint(
+        "BundleObjects", "POST bucket?bundle", "s3:GetObject", _R, bundle.bundle_objects,
+        headers="x-tigris-bundle-format x-tigris-bundle-on-error x-tigris-bundle-compression",
+    ),
     Endpoint("HeadObject", "HEAD object", "s3:GetObject", _R, get.head_object),
     Endpoint(
         "GetObjectVersion", "GET object?versionId", "s3:GetObjectVersion", _R, get.get_object
@@ -265,7 +270,7 @@ for _endpoint in ALL:
 
 _SUBS_REFUSED = frozenset(
     {
-        "abac", "analytics", "append", "bundle", "func", "intelligent-tiering", "inventory",
+        "abac", "analytics", "append", "func", "intelligent-tiering", "inventory",
         "metadata", "metadataConfiguration", "metadataTable", "metrics", "renameObject", "restore",
         "select", "session", "torrent", "Action", "Detailed", "IncludeForkInfo",
         "IncludeOwnerInfo", "IncludeRegionsInfo", "IncludeStats", "IncludeTypeInfo",

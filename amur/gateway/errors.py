@@ -28,6 +28,7 @@ MESSAGES: dict[str, tuple[int, str]] = {
         "Your previous request to create the named bucket succeeded and you already own it.",
     ),
     "BucketNotEmpty": (409, "The bucket you tried to delete is not empty."),
+    "BundleKeyNotFound": (404, "One or more keys could not be resolved"),  # Tigris
     "ConditionalRequestConflict": (
         409,
         "A conflicting conditional operation was in progress against this resource. Try again.",
@@ -231,7 +232,8 @@ class S3Error(Exception):
     `headers` go into the response beside it.
     """
 
-    def __init__(self, code: str, message: str = "", **detail: str) -> None:
+    def __init__(self, code: str, message: str = "", **detail: str | list[str]) -> None:
+        """A list in `detail` is one of keys."""
         status, default = MESSAGES[code]
         super().__init__(f"{code}: {message or default}")
         self.code = code

@@ -52,9 +52,13 @@ def error_document(
         "Error",
         xml.tag("Code", error.code),
         xml.tag("Message", error.message),
-        *(xml.tag(name, value) for name, value in error.detail.items()),
+        *(xml.tag(name, *_detail(value)) for name, value in error.detail.items()),
         xml.tag("Resource", resource),
         xml.tag("RequestId", request_id),
         xml.tag("HostId", host_id),
         namespace="",
     )
+
+
+def _detail(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else [xml.tag("Key", key) for key in value]

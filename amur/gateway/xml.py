@@ -100,9 +100,12 @@ class _Builder:
         raise _Refused
 
 
-def parse(data: bytes, *roots: str) -> Node:
-    """The document's root, which must be named one of `roots`. Raises S3Error MalformedXML."""
-    if len(data) > limits.XML_BYTES_MAX:
+def parse(data: bytes, *roots: str, limit: int = limits.XML_BYTES_MAX) -> Node:
+    """The root of a document of at most `limit` bytes, which must be named one of `roots`.
+
+    Raises S3Error MalformedXML.
+    """
+    if len(data) > limit:
         raise S3Error("MalformedXML", "The XML you provided is too large.")
     builder = _Builder()
     parser = expat.ParserCreate("utf-8")

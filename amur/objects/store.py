@@ -18,6 +18,7 @@ from amur.data.store import DataStore
 from amur.meta.engine import Engine
 from amur.objects import (
     buckets,
+    bundling,
     copying,
     deleting,
     listing,
@@ -28,6 +29,7 @@ from amur.objects import (
     versions,
     writing,
 )
+from amur.objects.bundling import Bundle
 from amur.objects.core import Core, translation
 from amur.objects.types import (
     Attributes,
@@ -153,6 +155,16 @@ class Store:
         return await reading.head_object(
             self.core, bucket, key, version_id=version_id, conditions=conditions, permit=permit
         )
+
+    async def bundle(
+        self, bucket: str, keys: Sequence[str], *, permit: Permit | None = None
+    ) -> Bundle:
+        """The newest versions of many keys, found now, to be read one behind another.
+
+        A key that can't be read is an entry of the bundle with what `get` would raise, and
+        `permit` is asked of each. Raises NoSuchBucket.
+        """
+        return await bundling.open_bundle(self.core, bucket, keys, permit)
 
     async def update_object(
         self, bucket: str, key: str, change: Callable[[ObjectRecord], None], *, version_id: str = ""
