@@ -51,6 +51,8 @@ IMPORTS = {
     "marshal": {},
     "random": {
         "amur/objects/core.py": "jitter before a retry",
+        "amur/client/fetch.py": "jitter before a retry",
+        "amur/client/order.py": "the order of an epoch, which must be repeatable",
         "amur/data/fake_disk.py": "what a simulated power cut leaves",
     },
     "xml.etree": {},
