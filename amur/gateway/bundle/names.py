@@ -5,8 +5,8 @@ outside of its directory, over another member, or differently from what it lists
 the bundle and is reported as skipped with the reason given here (anchors S13).
 
 What stays in, because tar, bsdtar, tarfile, unzip and zipfile agree on it and stay inside the
-directory: `a//b` (written as a/b), colons after the first segment (`2026-01-01T00:00`), names of
-Windows devices, and segments over 255 bytes (streaming readers take them; on most file systems
+directory: `a//b` (written as a/b), colons that name no drive (`2026-01-01T00:00`), names of Windows
+devices, and segments over 255 bytes (streaming readers take them; on most file systems
 extraction of that one member fails, with a message). An empty object whose key ends in `/` is
 the folder marker of consoles and becomes a directory; one with bytes in it has no file to be
 written to and stays out.
@@ -18,7 +18,7 @@ import re
 
 ERRORS_NAME = "__bundle_errors.json"  # the last member, ours: no object may pass for it
 
-_control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search  # lone surrogates have no UTF-8
+_control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search  # lone surrogates: no UTF-8
 # Windows drops dots and spaces from the end of a segment, so `.. ` climbs there as `..` does.
 _dots = re.compile(r"(?:\A|/)\.[. ]*(?:/|\Z)").search
 _drive = re.compile("[A-Za-z]:").match
@@ -28,11 +28,14 @@ def refusal(name: str, size: int = 0) -> str:
     """Why an object of that key and size in bytes can't be a member; "" when it can."""
     if not name:
         return "EmptyName"
-    if _control(name):
+    # The cheap tests come first and let nearly every name past the regular expressions.
+    if not name.isprintable() and _control(name):
         return "ControlCharacterInName"
-    if name[0] == "/" or "\\" in name or _dots(name) or _drive(name):
+    if name[0] == "/" or "\\" in name or _drive(name):
         return "UnsafeName"
-    if name.partition("/")[0].casefold() == ERRORS_NAME:
+    if (name[0] == "." or "/." in name) and _dots(name):
+        return "UnsafeName"
+    if name[0] == "_" and name.partition("/")[0].casefold() == ERRORS_NAME:
         return "ReservedName"
     if size and name[-1] == "/":
         return "DirectoryWithBody"

@@ -10,6 +10,7 @@ ends in `/` is a directory (0755). The caller has asked `names.refusal` first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import ClassVar
 from zlib import adler32
 
@@ -23,19 +24,17 @@ _FILE_MODE = b"0000644\0" + 2 * b"0000000\0"  # mode, uid, gid
 _DIRECTORY_MODE = b"0000755\0" + 2 * b"0000000\0"
 
 
-def _after_checksum(kind: bytes, prefix: bytes = b"") -> bytes:
-    """Bytes 156 to 511 of a header: type, no link, magic, version, no owner names, prefix."""
-    fields = kind + bytes(100) + b"ustar\x0000" + bytes(64) + 2 * b"0000000\0"
-    return fields + prefix.ljust(_BLOCK - 148 - 8 - len(fields), b"\0")
+@lru_cache(maxsize=256)
+def _tail(kind: bytes, prefix: bytes) -> tuple[bytes, int]:
+    """What follows the checksum, and the sum of that with the checksum field as spaces.
+
+    These are bytes 156 to 511: type, no link, magic and version, no owner names, prefix.
+    """
+    fields = kind + bytes(100) + b"ustar\x0000" + bytes(64) + 2 * b"0000000\0" + prefix
+    return fields.ljust(_BLOCK - 148 - 8, b"\0"), sum(fields) + 8 * ord(" ")
 
 
-def _plus(sum_of: bytes) -> int:
-    """Where the checksum of the rest starts: these bytes, and the checksum field as spaces."""
-    return sum(sum_of) + 8 * 32
-
-
-_FILE_TAIL = _after_checksum(b"0")
-_FILE_SUM = _plus(_FILE_TAIL)
+_FILE_TAIL, _FILE_SUM = _tail(b"0", b"")
 
 
 class TarEncoder:
@@ -83,29 +82,28 @@ class TarEncoder:
 def _rare(name: str, size: int, modified_s: int) -> bytes:
     """The header of a directory, of a long or international name, or of a huge body."""
     prefix, short, records = _place(name, size)
-    directory = name[-1] == "/"
-    if directory and size:
-        raise ValueError("a directory has no body; see names.refusal")
+    mode, kind = _FILE_MODE, b"0"
+    if name[-1] == "/":
+        if size:
+            raise ValueError("a directory has no body; see names.refusal")
+        mode, kind = _DIRECTORY_MODE, b"5"
     modified_s = max(0, min(modified_s, _OCTAL_MAX))
-    header = _header(
-        short,
-        _DIRECTORY_MODE if directory else _FILE_MODE,
-        size,
-        modified_s,
-        _after_checksum(b"5" if directory else b"0", prefix),
-    )
+    header = _header(short, mode, size, modified_s, kind, prefix)
     if not records:
         return header
-    pax = _header(b"PaxHeader", _FILE_MODE, len(records), modified_s, _after_checksum(b"x"))
-    return b"".join((pax, records, _ZEROS[: -len(records) % _BLOCK], header))
+    pax = _header(b"PaxHeader", _FILE_MODE, len(records), modified_s, b"x", b"")
+    return b"%b%b%b%b" % (pax, records, _ZEROS[: -len(records) % _BLOCK], header)
 
 
-def _header(name: bytes, mode: bytes, size: int, modified_s: int, tail: bytes) -> bytes:
+def _header(
+    name: bytes, mode: bytes, size: int, modified_s: int, kind: bytes, prefix: bytes
+) -> bytes:
     # A huge size is in the pax record and also here, in GNU's base-256: a reader that knows only
     # one of them, or prefers either, stays at the same place in the stream.
     digits = b"%011o\0" % size if size <= _OCTAL_MAX else b"\x80" + size.to_bytes(11, "big")
     head = b"%b%b%b%011o\0" % (name.ljust(_NAME, b"\0"), mode, digits, modified_s)
-    return b"%b%06o\0 %b" % (head, adler32(head, _plus(tail)) & 0xFFFF, tail)
+    tail, start = _tail(kind, prefix)
+    return b"%b%06o\0 %b" % (head, adler32(head, start) & 0xFFFF, tail)
 
 
 def _place(name: str, size: int) -> tuple[bytes, bytes, bytes]:
@@ -126,7 +124,7 @@ def _place(name: str, size: int) -> tuple[bytes, bytes, bytes]:
 def _record(keyword: bytes, value: bytes) -> bytes:
     """One pax record, `length keyword=value\\n`, where the length counts its own digits."""
     rest = b" %b=%b\n" % (keyword, value)
-    length = len(rest)
-    while length != (counted := len(rest) + len(str(length))):
-        length = counted
+    length = len(rest) + 1
+    while len(str(length)) + len(rest) > length:
+        length += 1
     return b"%d%b" % (length, rest)

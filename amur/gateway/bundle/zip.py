@@ -4,6 +4,10 @@ Sans-IO. Format: PKWARE APPNOTE 6.3.10. The CRC of a body is known only after it
 header leaves CRC and sizes to the data descriptor (flag bit 3); names are UTF-8 (bit 11). The
 exact time is in Info-ZIP's extended timestamp; the DOS time beside it is UTC.
 
+Readers that seek believe the central directory, which no body can imitate. A reader that streams
+must search the bodies for descriptors, as in every streamed stored zip, so a hostile body can
+mislead it: what is read as a stream is better asked for as tar.
+
 Every member is a regular file (0644) named by its whole key; an empty object whose key ends in
 `/` is a directory (0755). The caller has asked `names.refusal` first.
 """
@@ -61,7 +65,7 @@ class ZipEncoder:
         needed, size_field = _PLAIN, 0
         if size >= _MAX32:
             needed, size_field = _ZIP64, _MAX32
-            extra += Struct("<2H2Q").pack(1, 16, 0, 0)
+            extra += _zip64(0, 0)
         start = _local(
             b"PK\3\4",
             needed,
@@ -82,28 +86,19 @@ class ZipEncoder:
         """What follows the body; `body_crc` is its CRC-32."""
         raw, offset = self._name, self._offset
         clock, day, extra = self._times
-        large: list[int] = []
-        size_field = offset_field = 0
-        if size >= _MAX32:
-            large += (size, size)
-            after = _descriptor64(b"PK\7\10", body_crc, size, size)
-            size_field = _MAX32
-        else:
-            after = _descriptor(b"PK\7\10", body_crc, size, size)
-            size_field = size
+        large = [size, size] if size >= _MAX32 else []
         if offset >= _MAX32:
             large.append(offset)
-            offset_field = _MAX32
-        else:
-            offset_field = offset
         if large:
-            extra += Struct(f"<2H{len(large)}Q").pack(1, 8 * len(large), *large)
-        self._directory += _central(
+            extra += _zip64(*large)
+        after = (_descriptor64 if size >= _MAX32 else _descriptor)(b"PK\7\10", body_crc, size, size)
+        size_field = min(size, _MAX32)
+        entry = _central(
             b"PK\1\2",
             _MADE_BY,
             _ZIP64 if large else _PLAIN,
             _FLAGS,
-            0,
+            0,  # stored
             clock,
             day,
             body_crc,
@@ -111,14 +106,13 @@ class ZipEncoder:
             size_field,
             len(raw),
             len(extra),
-            0,
-            0,
-            0,
+            0,  # no comment
+            0,  # on the first disk
+            0,  # not known to be text
             _DIRECTORY if raw[-1:] == b"/" else _FILE,
-            offset_field,
+            min(offset, _MAX32),
         )
-        self._directory += raw
-        self._directory += extra
+        self._directory += b"%b%b%b" % (entry, raw, extra)
         self._offset += self._header_size + size + len(after)
         self._count += 1
         return after
@@ -152,6 +146,11 @@ class ZipEncoder:
             count += 1
         zip64 = count >= _MAX16 or directory >= _MAX32 or offset >= _MAX32
         return offset + directory + (_END64 if zip64 else _END)
+
+
+def _zip64(*numbers: int) -> bytes:
+    """The extra field with what does not fit in 32 bits."""
+    return Struct(f"<2H{len(numbers)}Q").pack(1, 8 * len(numbers), *numbers)
 
 
 @lru_cache(maxsize=1024)
