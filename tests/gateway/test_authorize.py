@@ -24,6 +24,7 @@ from amur.iam.keys import KeyRing
 from amur.iam.principal import ANONYMOUS, Principal
 from amur.meta.memory import MemoryEngine
 from amur.meta.records import BucketRecord
+from amur.objects.bundling import Refused
 from amur.objects.store import Store
 from amur.objects.types import Attributes
 
@@ -50,7 +51,9 @@ _WRITES = {
     "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload",
     "AbortMultipartUpload", "ListParts",
 }  # fmt: skip
-_READS = {"GetObject", "HeadObject", "GetObjectVersion", "HeadObjectVersion"}
+_READS = {
+    "GetObject", "HeadObject", "GetObjectVersion", "HeadObjectVersion", "BundleObjects",
+}  # fmt: skip
 _OF_OBJECT_OWNER = {
     "GetObjectAcl", "PutObjectAcl", "GetObjectTagging", "PutObjectTagging", "DeleteObjectTagging",
     "GetObjectAttributes", "GetObjectRetention", "GetObjectLegalHold",
@@ -120,7 +123,12 @@ class World:
         context = Context(request, endpoint, PRINCIPALS[who], store, body, self.keys)
         try:
             await authorize(context)
-            if endpoint.name in _READS:
+            if endpoint.name == "BundleObjects":
+                bundle = await self.store.bundle(bucket, [key], permit=context.permit)
+                (entry,) = bundle.entries
+                if isinstance(entry, Refused):
+                    raise entry.error
+            elif endpoint.name in _READS:
                 await self.store.head(bucket, key, permit=context.permit)
         except S3Error as error:
             return error.code
@@ -134,7 +142,7 @@ async def test_matrix(endpoint: Endpoint) -> None:
     await world.fill()
     objects = (
         list(itertools.product(OBJECT_ACLS, OBJECT_OWNERS))
-        if endpoint.level == "object"
+        if endpoint.level == "object" or endpoint.name == "BundleObjects"
         else [("", "alice")]
     )
     cells = 0

@@ -132,8 +132,6 @@ REFUSED = [
     ("GET", "/b/k", {"tigris_unheard_of": "1"}),
     ("DELETE", "/b/k", {"x_tigris_force_delete": "true"}),
     # sub-resources
-    ("POST", "/b?bundle", {}),
-    ("POST", "/b?bundle=", {}),
     ("POST", "/b?restore", {}),
     ("POST", "/b/k?restore=", {}),
     ("POST", "/?func=presign", {}),
