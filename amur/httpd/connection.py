@@ -25,6 +25,10 @@ DIRECT_BYTES = 1 * MIB  # of a long body, given to the application at once: a ch
 DIRECT_BYTES_MIN = 64 * KIB  # a body of which more than this is still to come is a long one
 UNREAD_BYTES_MAX = 64 * KIB  # of a body nobody wants, read so that the connection lives on
 WRITE_HELD_MAX = 256 * KIB  # of an answer, not yet taken by the kernel: the sender waits then
+BATCHED_BYTES_MAX = 64 * KIB
+"""Answers up to this long are sent together with those of other connections: each write wakes a
+client that sleeps, which costs more than the rest of the write (GET of 1 KiB: 77 us of CPU without,
+64 with; PUT 147 and 145)."""
 HEADER_SECONDS = 10.0  # for the head of a request, from its first byte or the connection's start
 IDLE_SECONDS = 60.0  # between two requests
 STALL_SECONDS = 60.0  # a client that takes nothing of an answer for this long has gone
@@ -41,10 +45,10 @@ class Connection(asyncio.BufferedProtocol):
     """Parses what arrives, runs one exchange at a time in the order of the requests."""
 
     __slots__ = (
-        "_active", "_direct", "_drain", "_filled", "_has_eof", "_head_bytes", "_is_ending",
-        "_is_lost", "_is_open", "_pairs", "_parser", "_patience", "_paused", "_receiving",
-        "_server", "_since", "_target", "_transport", "_unread", "_waiting", "_written", "client",
-        "scheme",
+        "_active", "_direct", "_drain", "_filled", "_has_eof", "_head_bytes", "_is_batched",
+        "_is_ending", "_is_lost", "_is_open", "_pairs", "_parser", "_patience", "_paused",
+        "_receiving", "_server", "_since", "_target", "_transport", "_unread", "_waiting",
+        "_written", "client", "scheme",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -64,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_ending = False  # the last byte of the last answer is written
         self._is_lost = False
         self._has_eof = False
+        self._is_batched = False  # an answer waits in the server's batch
         self._paused = False  # reading
         self._drain: asyncio.Future[None] | None = None  # a sender waits
         self._since = 0.0  # when the client's turn began ...
@@ -102,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._receiving is not None:
             self._receiving.feed_end(is_broken=True)
             self._receiving = None
+        if self._is_batched:  # on False the transport closes
+            self._server.write_batch()
         return self._active is not None
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -327,6 +334,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost or self._is_ending:
             return
         self._is_ending = True
+        if self._is_batched:
+            self._server.write_batch()
         if not self._has_eof and self._transport.can_write_eof():
             with suppress(OSError):
                 self._transport.write_eof()
@@ -368,10 +377,23 @@ class Connection(asyncio.BufferedProtocol):
                 exchange.is_last = True  # HTTP/1.0: the end of the connection is that of the body
             elif body or exchange.method != "HEAD":
                 head += f"content-length: {len(body)}\r\n"
-        self.write((head + "\r\n").encode("latin-1") + (body or b""))
+        data = (head + "\r\n").encode("latin-1") + (body or b"")
+        if body is not None and len(data) <= BATCHED_BYTES_MAX:
+            self._is_batched = True
+            self._server.write_soon(self, data)
+        else:
+            self.write(data)
         return chunked
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_batched:
+            self._server.write_batch()
+        if not self._is_lost:
+            self._transport.write(data)
+
+    def write_batched(self, data: bytes) -> None:
+        """By the server, in the order of `write_soon`."""
+        self._is_batched = False
         if not self._is_lost:
             self._transport.write(data)
 

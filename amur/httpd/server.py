@@ -36,6 +36,7 @@ class Server:
         self._app = app
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._batch: list[tuple[Connection, bytes]] = []
         self._listener: asyncio.Server | None = None
         self._stopped = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
@@ -71,6 +72,17 @@ class Server:
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._look_whether_done()
+
+    def write_soon(self, connection: Connection, data: bytes) -> None:
+        """Before the loop looks for new data."""
+        if not self._batch:
+            self.loop.call_soon(self.write_batch)
+        self._batch.append((connection, data))
+
+    def write_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        for connection, data in batch:
+            connection.write_batched(data)
 
     def run(self, exchange: Exchange) -> None:
         task = self.loop.create_task(self._app(exchange))
