@@ -162,3 +162,31 @@ async def test_close_twice(store: DataStore) -> None:
     await store.append(b"last")
     await store.close()
     await store.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_many_at_once_come_in_the_order_asked_for(
+    store: DataStore, bodies: Callable[..., list[bytes]], seed: int
+) -> None:
+    many = bodies(seed, 120, limit=CHUNK)
+    extents = await asyncio.gather(*map(store.append, many))
+    rng = random.Random(seed)
+    for count in (0, 1, 2, 50, 400):
+        wanted = [rng.randrange(len(many)) for _ in range(count)]  # some of them twice
+        read_back = await store.read_many([extents[at] for at in wanted])
+        assert read_back == [many[at] for at in wanted]
+        assert all(type(body) is bytes for body in read_back)
+
+
+async def test_many_at_once_of_several_frames(store: DataStore) -> None:
+    body = random.Random(2).randbytes(3 * CHUNK + 5)
+    (large,) = await stream(store, body, 500)
+    small = await store.append(b"small")
+    assert await store.read_many([small, large, small]) == [b"small", body, b"small"]
+
+
+async def test_many_at_once_with_one_missing(store: DataStore) -> None:
+    extents = await asyncio.gather(*(store.append(b"x" * 900) for _ in range(20)))
+    await store.unlink(extents[7].file)
+    with pytest.raises(DataMissing):
+        await store.read_many(extents)

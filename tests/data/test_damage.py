@@ -133,3 +133,24 @@ async def test_an_unreadable_sector(small: tuple[FakeDisk, LocalDataStore, Store
         assert body.startswith(got)
     disk.faults = {}
     assert await damaged(store, stored) == 0
+
+
+async def test_every_single_bit_of_many_read_at_once(
+    fake_store: Callable[..., LocalDataStore],
+) -> None:
+    """Never a wrong byte, and a damaged neighbour harms only who asks for it."""
+    disk = FakeDisk(9)
+    store = fake_store(disk)
+    bodies = [bytes([at]) * 20 for at in range(6)]
+    extents = [await store.append(body) for body in bodies]
+    (path,) = [path for path in disk.paths() if path.endswith(extents[0].file.hex())]
+    content = disk.contents(path)
+    for bit in range(8 * len(content)):
+        content[bit // 8] ^= 1 << bit % 8
+        hurt = bit // 8 // 28
+        with pytest.raises(DataDamaged):
+            await store.read_many(extents)
+        rest = [at for at in range(6) if at != hurt]
+        assert await store.read_many([extents[at] for at in rest]) == [bodies[at] for at in rest]
+        content[bit // 8] ^= 1 << bit % 8
+    assert await store.read_many(extents) == bodies
