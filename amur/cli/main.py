@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from amur.cli import buckets, bundle, changing, configure, copying, listing, objects
 from amur.cli.errors import UsageError, refuse
 
 app = typer.Typer(
@@ -143,6 +144,10 @@ def restore(source: Path, data: Annotated[Path, typer.Argument(metavar="DIR")]) 
     from amur.cli import copies
 
     copies.restore(source, data)
+
+
+for _commands in (configure, listing, copying, changing, bundle, buckets, objects):
+    _commands.register(app)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,361 @@
+"""`amur bundle`: thousands of objects in one request, as one archive.
+
+The request is `POST /bucket?bundle`, which boto3 does not know: it is signed by botocore and sent
+by botocore's own HTTP session. The archive is written beside its place and moved there when it is
+whole, so a stream that breaks never leaves a file that looks whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+import typer
+
+from amur.cli.address import Address, parse, printable
+from amur.cli.output import rate, size
+from amur.cli.remote import CONNECT_SECONDS, READ_SECONDS, Problem, Remote, command
+from amur.limits import MIB
+
+KEYS_MAX = 5_000  # of one request, everywhere where there are bundles
+REQUEST_BYTES_MAX = 5_000_000
+ERRORS_NAME = "__bundle_errors.json"
+COMPRESSIONS = ("none", "gzip", "zstd")
+
+_SUFFIXES = ((".tar.gz", "gzip"), (".tgz", "gzip"), (".tar.zst", "zstd"), (".tzst", "zstd"))
+_PIECE_BYTES = MIB
+_SKIPPED_SHOWN = 20
+_RETRIES = 3
+_RETRIED = (500, 502, 503, 504)
+
+
+class Skipped(msgspec.Struct):
+    """A key that is not in the archive, and why."""
+
+    key: str
+    reason: str
+
+
+class Manifest(msgspec.Struct):
+    """The last member of an archive that lacks something."""
+
+    skipped: list[Skipped] = []
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "bundle", own_format=True)(bundle)
+
+
+def bundle(
+    remote: Remote,
+    source: Annotated[
+        str, typer.Argument(metavar="BUCKET | t3://BUCKET[/PREFIX]", help="Prefix of every key.")
+    ],
+    keys: Annotated[
+        str,
+        typer.Option(
+            "--keys", "-k", metavar="A,B | FILE | KEY",
+            help="Keys with commas, a file of one per line, or one key. Without it: from stdin.",
+        ),
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it [stdout].")
+    ] = "",
+    compression: Annotated[
+        str,
+        typer.Option(metavar="none|gzip|zstd", help="[by the name: .tar.gz .tgz .tar.zst .tzst]"),
+    ] = "",
+    on_error: Annotated[
+        str,
+        typer.Option(metavar="skip|fail", help="What a key that can't be read does."),
+    ] = "skip",
+    archive: Annotated[
+        str, typer.Option("--format", metavar="tar|zip", help="[by the name: .zip, else tar]")
+    ] = "",
+) -> None:  # fmt: skip
+    """Fetch many objects as one tar or zip archive."""
+    place = parse(source)
+    kind = _one_of("--format", archive or _archive_of(output), ("tar", "zip"))
+    packed = _one_of("--compression", compression or compression_of(output), COMPRESSIONS)
+    _one_of("--on-error", on_error, ("skip", "fail"))
+    names = [place.folder + each for each in read_keys(keys)]
+    body = msgspec.json.encode({"keys": names})
+    if len(names) > KEYS_MAX or len(body) > REQUEST_BYTES_MAX:
+        raise Problem(
+            f"{len(names):,} keys ({size(len(body))}) are too many for one bundle, which takes "
+            f"{KEYS_MAX:,} keys and {size(REQUEST_BYTES_MAX)}; "
+            f"split -l {KEYS_MAX} makes files of that many"
+        )
+    began = time.monotonic()
+    with _requested(remote, place, body, kind, packed, on_error) as answer:
+        written = _written(remote, answer, output)
+        told = _counted(answer.headers, "skipped")
+    skipped = _skipped(output, kind, packed, told)
+    _report(remote, place, names, kind, packed, output, written, began, told, skipped)
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise Problem(f"{option} is {' or '.join(known)}, not {value!r}")
+    return value
+
+
+def compression_of(name: str) -> str:
+    return next((kind for suffix, kind in _SUFFIXES if name.lower().endswith(suffix)), "none")
+
+
+def _archive_of(name: str) -> str:
+    return "zip" if name.lower().endswith(".zip") else "tar"
+
+
+# --- keys ---
+
+
+def read_keys(given: str) -> list[str]:
+    """Of the option `--keys`, or of stdin when it is empty. Raises Problem."""
+    if "," in given:
+        keys = [each.strip() for each in given.split(",") if each.strip()]
+    elif given and Path(given).is_file():
+        keys = _lines(Path(given).read_bytes(), given)
+    elif given:
+        keys = [given]
+    elif sys.stdin.isatty():
+        raise Problem("no keys: give --keys, or one key per line on stdin")
+    else:
+        keys = _lines(sys.stdin.buffer.read(), "stdin")
+    if not keys:
+        raise Problem(f"no keys in {given or 'stdin'}")
+    return keys
+
+
+def _lines(data: bytes, source: str) -> list[str]:
+    """Blank lines, and those that begin with #, are none."""
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise Problem(f"{source} is not UTF-8") from None
+    stripped = (line.removesuffix("\r") for line in lines)
+    return [line for line in stripped if line.strip() and not line.startswith("#")]
+
+
+# --- request and answer ---
+
+
+@contextmanager
+def _requested(
+    remote: Remote, place: Address, body: bytes, kind: str, packed: str, on_error: str
+) -> Iterator[Any]:
+    """The answer with its body unread (urllib3's response in `raw`). Raises Problem."""
+    from botocore.httpsession import URLLib3Session
+    from botocore.utils import get_environ_proxies
+
+    url = f"{remote.connection.endpoint}/{place.bucket}?bundle"
+    settings: Any = {
+        "proxies": get_environ_proxies(url),
+        "verify": os.environ.get("AWS_CA_BUNDLE") or True,
+        "timeout": (CONNECT_SECONDS, READ_SECONDS),
+    }
+    http = URLLib3Session(**settings)
+    headers = {
+        "Content-Type": "application/json",
+        "X-Tigris-Bundle-Format": kind,
+        "X-Tigris-Bundle-On-Error": on_error,
+        "X-Tigris-Bundle-Compression": packed,
+    }
+    try:
+        answer = _sent(http, remote, url, headers, body)
+        try:
+            if answer.status_code != 200:
+                raise Problem(_refusal(answer.status_code, answer.content, place))
+            yield answer
+        finally:
+            answer.raw.close()  # a stream that is not wanted any more frees the server
+    finally:
+        http.close()
+
+
+def _sent(http: Any, remote: Remote, url: str, headers: dict[str, str], body: bytes) -> Any:
+    """Tried again while the server is too busy: nothing has been written yet."""
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    credentials = remote.session.get_credentials().get_frozen_credentials()
+    for attempt in range(_RETRIES + 1):
+        request = AWSRequest("POST", url, headers=dict(headers), data=body, stream_output=True)
+        S3SigV4Auth(credentials, "s3", remote.connection.region).add_auth(request)
+        answer = http.send(request.prepare())
+        if answer.status_code not in _RETRIED or attempt == _RETRIES:
+            return answer
+        answer.raw.close()
+        time.sleep(0.2 * 2**attempt)
+    raise AssertionError
+
+
+def _refusal(status: int, body: bytes, place: Address) -> str:
+    """What the error document says."""
+    from amur.gateway import xml
+    from amur.gateway.errors import S3Error
+
+    try:
+        root = xml.parse(body, "Error")
+    except S3Error:
+        return f"the server answered with status {status}, and no reason"
+    code, message = root.value("Code"), root.value("Message").rstrip(".")
+    if code == "NoSuchBucket":
+        return f"there is no bucket {place.bucket}"
+    missing = root.find("MissingKeys")
+    if missing is None:
+        return f"{message} ({code})"
+    keys = [node.text for node in missing.all("Key")]
+    return "\n".join((f"{len(keys):,} keys can't be read; nothing was written", *_listed(keys)))
+
+
+def _listed(lines: Sequence[str]) -> Iterator[str]:
+    yield from (f"  {printable(line)}" for line in lines[:_SKIPPED_SHOWN])
+    if len(lines) > _SKIPPED_SHOWN:
+        yield f"  ... and {len(lines) - _SKIPPED_SHOWN:,} more"
+
+
+def _counted(headers: Any, name: str) -> int | None:
+    text = headers.get(f"x-tigris-bundle-{name}", "")
+    return int(text) if text.isdecimal() else None
+
+
+# --- writing ---
+
+
+def _written(remote: Remote, answer: Any, output: str) -> int:
+    """The bytes of the archive, all of them written. Raises Problem."""
+    length = answer.headers.get("content-length", "")
+    with (
+        target(output) as file,
+        remote.out.progress("bundle", int(length) if length.isdecimal() else None) as bar,
+    ):
+        return _copied(answer.raw, file, bar.advance)
+
+
+def _copied(stream: Any, file: IO[bytes], advance: Any) -> int:
+    from urllib3.exceptions import HTTPError
+
+    count = 0
+    pieces = stream.stream(_PIECE_BYTES, decode_content=False)
+    while True:
+        try:
+            piece = next(pieces, b"")
+        except (HTTPError, OSError) as error:
+            raise Problem(f"the stream broke off after {size(count)}: {_why(error)}") from None
+        if not piece:
+            return count
+        file.write(piece)
+        count += len(piece)
+        advance(len(piece))
+
+
+def _why(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def target(output: str) -> Iterator[IO[bytes]]:
+    """Where the bytes go; a file appears, or is replaced, only when they are all there."""
+    if output in ("", "-"):
+        if sys.stdout.isatty():
+            raise Problem(
+                "an archive is nothing for a terminal: name a file with -o, or use a pipe"
+            )
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    if path.is_dir():
+        raise Problem(f"{output} is a directory; name a file in it")
+    if path.exists() and not path.is_file():  # /dev/null, a pipe
+        with path.open("wb") as file:
+            yield file
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(path)
+    except FileNotFoundError as error:
+        raise Problem(f"can't write {output}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# --- what is told ---
+
+
+def _skipped(output: str, kind: str, packed: str, told: int | None) -> list[Skipped]:
+    """From the manifest in the archive, where it can be looked into afterwards."""
+    path = Path(output or "-")
+    if told == 0 or not path.is_file() or packed == "zstd":
+        return []
+    if told is None and packed != "none":
+        return []  # would be a second reading of all, for what is most likely nothing
+    try:
+        data = _from_zip(path) if kind == "zip" else _from_tar(path, packed)
+        return msgspec.json.decode(data, type=Manifest).skipped if data else []
+    except Exception:
+        return []  # the archive is there, and that is what was asked for
+
+
+def _from_zip(path: Path) -> bytes:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        is_last = bool(members) and members[-1].filename == ERRORS_NAME
+        return archive.read(members[-1]) if is_last else b""
+
+
+def _from_tar(path: Path, packed: str) -> bytes:
+    """Of the last member only: an object may have the same name."""
+    import tarfile
+
+    data = b""
+    with tarfile.open(path, "r:" if packed == "none" else "r|gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name == ERRORS_NAME else None
+            data = file.read() if file else b""
+    return data
+
+
+def _report(
+    remote: Remote, place: Address, names: list[str], kind: str, packed: str, output: str,
+    written: int, began: float, told: int | None, skipped: list[Skipped],
+) -> None:  # fmt: skip
+    """On stderr, as stdout may be the archive; the document of --json too, then."""
+    seconds = time.monotonic() - began
+    count = told if told is not None else len(skipped)
+    is_stdout = output in ("", "-")
+    if not remote.out.is_for_people:
+        answer = {
+            "action": "bundled", "bucket": place.bucket, "keys": len(names), "format": kind,
+            "compression": packed, "output": None if is_stdout else output, "bytes": written,
+            "skipped_count": count, "skipped": [msgspec.structs.asdict(each) for each in skipped],
+        }  # fmt: skip
+        if is_stdout:
+            typer.echo(msgspec.json.encode(answer).decode(), err=True)
+        else:
+            remote.out.document(answer)
+        return
+    if count:
+        remote.out.remark(
+            f"{count:,} of {len(names):,} keys were skipped"
+            + ("" if skipped else f"; the archive's {ERRORS_NAME} tells which")
+        )
+        for line in _listed([f"{each.key}: {each.reason}" for each in skipped]):
+            typer.echo(line, err=True)
+    if not is_stdout:
+        remote.out.remark(
+            f"{len(names) - count:,} objects, {size(written)} -> {output} "
+            f"in {seconds:.1f} s ({rate(written, seconds)})"
+        )
