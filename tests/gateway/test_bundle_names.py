@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import Literal
 from zipfile import ZipFile
 
 import pytest
@@ -96,7 +97,7 @@ def unzip(stream: bytes, into: Path) -> None:
     archive.unlink()
 
 
-def python_tar(rule: str) -> Extract:
+def python_tar(rule: Literal["fully_trusted", "data"]) -> Extract:
     def extract(stream: bytes, into: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(stream), mode="r|") as tar:
             for member in tar:
