@@ -72,7 +72,8 @@ def test_readers_extract_the_same(members: list[tuple[str, bytes]]) -> None:
             assert archives.tree(Path(directory)) == expected, command
     with TemporaryDirectory() as directory:
         with tarfile.open(fileobj=io.BytesIO(stream), mode="r|") as tar:
-            tar.extractall(directory, filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(directory)
         assert archives.tree(Path(directory)) == expected
 
 
