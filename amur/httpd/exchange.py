@@ -31,7 +31,7 @@ class Exchange:
     __slots__ = (
         "_connection", "_is_chunked", "_pieces", "_waiter", "client", "held", "is_answered",
         "is_broken", "is_last", "is_whole", "length", "method", "pairs", "path", "query",
-        "received", "scheme", "takes_chunks", "wants_continue",
+        "received", "scheme", "takes_chunks", "task", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,7 @@ class Exchange:
         self._pieces: deque[bytes | bytearray] = deque()  # of the body, here and not taken
         self._waiter: asyncio.Future[None] | None = None
         self._is_chunked = False  # the answer
+        self.task: asyncio.Task[None] | None = None  # the application's; a loop keeps none alive
         self.method = method
         self.path = path
         self.query = query

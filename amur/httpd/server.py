@@ -7,7 +7,6 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 
 from amur.httpd.connection import Connection, date_line
@@ -35,7 +34,7 @@ class Server:
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._app = app
         self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[Exchange] = set()  # whether or not their connections still are
         self._batch: list[tuple[Connection, bytes]] = []
         self._listener: asyncio.Server | None = None
         self._stopped = asyncio.Event()
@@ -85,19 +84,21 @@ class Server:
             connection.write_batched(data)
 
     def run(self, exchange: Exchange) -> None:
-        task = self.loop.create_task(self._app(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, exchange))
+        self._running.add(exchange)
+        exchange.task = self.loop.create_task(self._answer(exchange))
 
-    def _ended(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a request failed", exc_info=error)
-        if not exchange.is_answered:
-            exchange.abort()
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            await self._app(exchange)
+        except Exception:
+            log.exception("a request failed")
+        finally:
+            self._running.discard(exchange)
+            if not exchange.is_answered:
+                exchange.abort()
 
     def _look_whether_done(self) -> None:
-        if self.is_stopping and not self._connections and not self._tasks:
+        if self.is_stopping and not self._connections and not self._running:
             self._stopped.set()
 
     def _sweep(self) -> None:
