@@ -22,6 +22,7 @@ import numpy as np
 from amur.serve.testing import ServedAmur
 from bench.bare import Bare
 from bench.load import Load, Measured, cpu_seconds, curl, private_bytes
+from bench.packs import measure as measure_packs
 from bench.signing import Signer
 
 KIB, MIB = 1024, 1024 * 1024
@@ -92,6 +93,7 @@ class Table:
             self._server_rows(server)
         finally:
             server.stop()
+        self._pack_rows()
 
     def _add(self, row: Row) -> None:
         self.rows.append(row)
@@ -150,6 +152,23 @@ class Table:
             rated("signed durable PUT 1 KiB", put, self._bare["PUT"],
                   target=">= 8,000/s, <= 180 us", holds=put.rate >= 8000 and put.cpu_us <= 180)
         )  # fmt: skip
+
+        bodies = [body * 16 for body in BODIES]
+        puts = (signer.request("PUT", k, body=bodies[n % 64]) for n, k in enumerate(keys))
+        put = load.cycle(puts, self._plan.seconds, connections=64)
+        self._add(rated("signed durable PUT 16 KiB (pack)", put, None))
+        get = load.cycle((signer.request("GET", k) for k in keys), self._plan.seconds)
+        self._add(rated("signed GET 16 KiB (pack)", get, None))
+
+    def _pack_rows(self) -> None:
+        """In process: see packs.py."""
+        count = max(16_000, self._plan.records // 4)
+        packs = measure_packs(self._work / "packs", count)
+        reading = f"{count // 2:,} x 16 KiB in key order, cold"
+        self._add(Row("compaction of packs, half of them dead", packs.compaction, "MB/s"))
+        self._add(Row(f"{reading}, before compaction", packs.cold_before, "MB/s"))
+        self._add(Row(f"{reading}, after compaction", packs.cold_after, "MB/s"))
+        self._add(Row("the same, warm", packs.warm, "MB/s"))
 
     def _ycsb_rows(self, load: Load, signer: Any) -> None:
         count = self._plan.records
