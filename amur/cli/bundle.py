@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import msgspec
 import typer
 
 from amur.cli.address import Address, parse, printable
 from amur.cli.output import rate, size
-from amur.cli.remote import CONNECT_SECONDS, READ_SECONDS, Problem, Remote, command
+from amur.cli.remote import CODES, CONNECT_SECONDS, READ_SECONDS, Problem, Remote, command
 from amur.limits import MIB
 
 KEYS_MAX = 5_000  # of one request, everywhere where there are bundles
@@ -211,9 +211,15 @@ def _refusal(status: int, body: bytes, place: Address) -> str:
         return f"there is no bucket {place.bucket}"
     missing = root.find("MissingKeys")
     if missing is None:
-        return f"{message} ({code})"
+        return CODES.get(code) or f"{message} ({code})"
     keys = [node.text for node in missing.all("Key")]
-    return "\n".join((f"{len(keys):,} keys can't be read; nothing was written", *_listed(keys)))
+    return "\n".join(
+        (f"{_number(len(keys), 'key')} can't be read; nothing was written", *_listed(keys))
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _listed(lines: Sequence[str]) -> Iterator[str]:
@@ -237,7 +243,10 @@ def _written(remote: Remote, answer: Any, output: str) -> int:
         target(output) as file,
         remote.out.progress("bundle", int(length) if length.isdecimal() else None) as bar,
     ):
-        return _copied(answer.raw, file, bar.advance)
+        count = _copied(answer.raw, file, bar.advance)
+        if length.isdecimal() and count < int(length):  # botocore has urllib3 not look
+            raise Problem(f"the stream broke off after {size(count)} of {size(int(length))}")
+        return count
 
 
 def _copied(stream: Any, file: IO[bytes], advance: Any) -> int:
@@ -296,35 +305,53 @@ def target(output: str) -> Iterator[IO[bytes]]:
 def _skipped(output: str, kind: str, packed: str, told: int | None) -> list[Skipped]:
     """From the manifest in the archive, where it can be looked into afterwards."""
     path = Path(output or "-")
-    if told == 0 or not path.is_file() or packed == "zstd":
+    if told == 0 or not path.is_file():
         return []
     if told is None and packed != "none":
         return []  # would be a second reading of all, for what is most likely nothing
     try:
-        data = _from_zip(path) if kind == "zip" else _from_tar(path, packed)
+        with _unpacked(path, packed) as file:
+            data = _from_zip(file) if kind == "zip" else _from_tar(file)
         return msgspec.json.decode(data, type=Manifest).skipped if data else []
     except Exception:
         return []  # the archive is there, and that is what was asked for
 
 
-def _from_zip(path: Path) -> bytes:
+@contextmanager
+def _unpacked(path: Path, packed: str) -> Iterator[IO[bytes]]:
+    """The plain archive; only forward if it was compressed."""
+    with path.open("rb") as file:
+        if packed == "gzip":
+            import gzip
+
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        elif packed == "zstd":
+            import zstandard
+
+            yield zstandard.ZstdDecompressor().stream_reader(file)
+        else:
+            yield file
+
+
+def _from_zip(file: IO[bytes]) -> bytes:
     import zipfile
 
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         is_last = bool(members) and members[-1].filename == ERRORS_NAME
         return archive.read(members[-1]) if is_last else b""
 
 
-def _from_tar(path: Path, packed: str) -> bytes:
+def _from_tar(file: IO[bytes]) -> bytes:
     """Of the last member only: an object may have the same name."""
     import tarfile
 
     data = b""
-    with tarfile.open(path, "r:" if packed == "none" else "r|gz") as archive:
+    with tarfile.open(fileobj=file, mode="r:" if file.seekable() else "r|") as archive:
         for member in archive:
-            file = archive.extractfile(member) if member.name == ERRORS_NAME else None
-            data = file.read() if file else b""
+            content = archive.extractfile(member) if member.name == ERRORS_NAME else None
+            data = content.read() if content else b""
     return data
 
 
@@ -349,13 +376,13 @@ def _report(
         return
     if count:
         remote.out.remark(
-            f"{count:,} of {len(names):,} keys were skipped"
+            f"{_number(count, 'key')} of {len(names):,} skipped"
             + ("" if skipped else f"; the archive's {ERRORS_NAME} tells which")
         )
         for line in _listed([f"{each.key}: {each.reason}" for each in skipped]):
             typer.echo(line, err=True)
     if not is_stdout:
         remote.out.remark(
-            f"{len(names) - count:,} objects, {size(written)} -> {output} "
+            f"{_number(len(names) - count, 'object')}, {size(written)} -> {output} "
             f"in {seconds:.1f} s ({rate(written, seconds)})"
         )

@@ -123,7 +123,7 @@ def _members(values: Row) -> Iterator[str]:
         elif isinstance(value, datetime):
             shown = moment(value)
         elif name == "size":
-            shown = f"{size(value)} ({value:,} bytes)"
+            shown = size(value) + (f" ({value:,} bytes)" if value >= 1000 else "")
         else:
             shown = "-" if value in (None, "") else str(value)
         yield f"{label:<{width}}  {printable(shown)}"

@@ -112,12 +112,23 @@ class Remote:
         )
         return client
 
+    def close(self) -> None:
+        """The connections of the clients that were made."""
+        for name in ("s3", "renaming"):
+            if name in vars(self):
+                vars(self)[name].close()
+
     def confirm(self, question: str) -> None:
         """Ask before something is destroyed; not without a terminal, nor with --yes."""
-        if self.yes or not sys.stdin.isatty() or not sys.stderr.isatty():
+        if self.yes or not is_terminal():
             return
         if not typer.confirm(f"amur: {question}", err=True):
             raise Problem("nothing was done")
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def send_header(client: S3Client, operation: str, name: str, value: str) -> None:
@@ -181,6 +192,8 @@ def _with_options(function: Command, own_format: bool) -> Command:
             if not said:
                 raise
             raise refuse(said) from None
+        finally:
+            remote.close()
 
     # typer looks at both
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
@@ -214,7 +227,7 @@ def _endpoint_of(remote: Remote) -> str:
 
 # --- what fails, for people ---
 
-_CODES = {
+CODES = {
     "NoSuchBucket": "there is no such bucket",
     "NoSuchKey": "there is no such object",
     "404": "there is no such object or bucket",
@@ -264,8 +277,10 @@ def code_of(error: BaseException) -> str:
 
 def _of_answer(error: Any, operation: str) -> str:
     code = str(error.get("Code", ""))
-    if code in _CODES:
+    if code == "404" and operation == "HeadBucket":
+        code = "NoSuchBucket"
+    if code in CODES:
         where = error.get("Key") or error.get("BucketName") or ""
-        return f"{where}: {_CODES[code]}" if where else _CODES[code]
+        return f"{where}: {CODES[code]}" if where else CODES[code]
     message = str(error.get("Message", "")).rstrip(".")
     return f"{message or operation} ({code})" if code else message or operation

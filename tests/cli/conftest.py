@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from typing import Any
 
 import boto3
 import pytest
+from typer.testing import CliRunner
 
+from amur.cli.main import app
 from amur.serve.testing import ServedAmur
 
 Amur = Callable[..., "subprocess.CompletedProcess[str]"]
+Cli = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +73,45 @@ def server(
         s3.put_object(Bucket="box", Key="block", Body=bytes(range(256)) * 20_000)
         s3.delete_object(Bucket="box", Key="pack-39")
         yield served
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedAmur]:
+    """Empty; each test makes buckets of its own."""
+    with ServedAmur(tmp_path_factory.mktemp("store") / "data", workers=1) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def s3(store: ServedAmur, connect: Callable[[ServedAmur], Any]) -> Any:
+    return connect(store)
+
+
+@pytest.fixture
+def cli(store: ServedAmur, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """Run a command in this process, in `tmp_path`, against `store`."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "AMUR_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret)
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def run(*arguments: str | Path, stdin: str | bytes | None = None, code: int = 0) -> Any:
+        result = runner.invoke(app, [str(each) for each in arguments], input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    name = f"b-{secrets.token_hex(6)}"
+    s3.create_bucket(Bucket=name)
+    return name
