@@ -136,6 +136,10 @@ class Settings(BaseSettings):
         return self
 
 
+_OF_CLIENTS = {"AMUR_ENDPOINT", "AMUR_ACCESS_KEY_ID", "AMUR_SECRET_ACCESS_KEY"}
+"""Of the commands that talk to a server (amur/cli/connection.py)."""
+
+
 class _FileSource(PydanticBaseSettingsSource):
     """The TOML file that `load` has read."""
 
@@ -165,7 +169,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
 
 def unknown_variables() -> list[str]:
     """Names of `AMUR_*` in the environment that are no settings: typing errors, most likely."""
-    known = {f"AMUR_{name.upper()}" for name in Settings.model_fields}
+    known = {f"AMUR_{name.upper()}" for name in Settings.model_fields} | _OF_CLIENTS
     return sorted(
         name
         for name in os.environ
