@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Fetch:
     retry_skipped: int
     reasons: dict[str, str] = field(default_factory=dict)  # why keys were skipped
     _made: BaseClient | None = None
+    _maker: int = 0  # process: a fork must not share its parent's connections
     _making: Lock = field(default_factory=Lock)
 
     def batches(self, job: Job, gone: Event) -> Iterator[Batch]:
@@ -73,6 +75,8 @@ class Fetch:
             pairs = list(zip(keys, got, strict=True))
             samples = [self._decoded(key, body) for key, body in pairs if body is not None]
             yield Batch(step, samples, [key for key, body in pairs if body is None])
+        for _ in bodies:  # to the end of the stream: it has the reasons, and frees the connection
+            raise AssertionError("more bodies than keys")
 
     def _bodies(self, keys: list[str], gone: Event) -> Iterator[bytes | None]:
         """The body of each key, None for one that was skipped; fewer when the event is set."""
@@ -132,8 +136,8 @@ class Fetch:
     def s3_client(self) -> BaseClient:
         """The boto3 client of this process."""
         with self._making:
-            if self._made is None:
-                self._made = _made(self.client)
+            if self._made is None or self._maker != os.getpid():
+                self._made, self._maker = _made(self.client), os.getpid()
             return self._made
 
     def __getstate__(self) -> dict[str, Any]:

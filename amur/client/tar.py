@@ -115,9 +115,12 @@ def _records(body: bytes) -> dict[str, str]:
     at = 0
     while at < len(body) and body[at]:  # some writers pad with zeros
         digits = body[at : at + 20].partition(b" ")[0]
+        start = at + len(digits) + 1
         end = at + int(digits) if digits.isdigit() else 0
-        keyword, equals, value = body[at + len(digits) + 1 : end - 1].partition(b"=")
-        if not equals or end > len(body) or body[end - 1] != 0x0A:
+        if not start < end <= len(body) or body[end - 1] != 0x0A:
+            raise TarError("an extended header is damaged")
+        keyword, equals, value = body[start : end - 1].partition(b"=")
+        if not equals:
             raise TarError("an extended header is damaged")
         found[_text(keyword)] = _text(value)
         at = end
