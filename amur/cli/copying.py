@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -189,18 +189,17 @@ def _downloads(
 ) -> Jobs:
     root = Path(target)
 
-    def job(place: Address, path: Callable[[], Path], length: int) -> Job:
+    def job(place: Address, path: Callable[[], Path], row: Mapping[str, Any]) -> Job:
         def run(workers: Workers) -> bool:
-            return download.download(remote.s3, place, path(), settings, workers)
+            return download.download(remote.s3, place, path(), settings, workers, row=row)
 
-        return Job(str(place), length, run)
+        return Job(str(place), row["size"], run)
 
     if not recursive:
-        place = _existing(remote, source)
-        name = local_parts(place.key.rpartition("/")[2])[0]
+        row = _existing(remote, source)
+        name = local_parts(source.key.rpartition("/")[2])[0]
         path = root / name if target.endswith("/") or root.is_dir() else root
-        length = remote.s3.head_object(Bucket=place.bucket, Key=place.key)["ContentLength"]
-        return lambda: iter([job(place, lambda: path, length)])
+        return lambda: iter([job(source, lambda: path, row)])
 
     if root.exists() and not root.is_dir():
         raise Problem(f"{target} is not a directory")
@@ -213,8 +212,7 @@ def _downloads(
             name = row["key"][len(prefix) :]
             if name and not name.endswith("/"):  # else a folder's marker
                 yield job(
-                    Address(source.bucket, row["key"]), partial(_safe, root, name),
-                    row["size"],
+                    Address(source.bucket, row["key"]), partial(_safe, root, name), row,
                 )  # fmt: skip
 
     return jobs
@@ -227,19 +225,23 @@ def _safe(root: Path, name: str) -> Path:
         raise Problem(str(error)) from None
 
 
-def _existing(remote: Remote, place: Address) -> Address:
-    """It is an object. Raises Problem that says what it is instead."""
+def _existing(remote: Remote, place: Address) -> dict[str, Any]:
+    """Of an object, as a listing would show it. Raises Problem that says what it is instead."""
     if not place.key:
         raise Problem(f"{place} is a bucket; use --recursive")
     if place.is_folder:
         raise Problem(f"{place} is a folder; use --recursive")
     try:
-        remote.s3.head_object(Bucket=place.bucket, Key=place.key)
+        head = remote.s3.head_object(Bucket=place.bucket, Key=place.key)
     except remote.s3.exceptions.ClientError as error:
         if code_of(error) != "404":
             raise
         raise Problem(missing(remote.s3, place)) from None
-    return place
+    return {
+        "size": head["ContentLength"],
+        "etag": head["ETag"].strip('"'),
+        "modified": head["LastModified"],
+    }
 
 
 def to_stdout(remote: Remote, place: Address, version_id: str = "") -> None:
@@ -275,13 +277,12 @@ def pairs(remote: Remote, source: Address, target: Address, recursive: bool, wor
         return Job(str(one), length, lambda workers: work(one, other, length, workers))
 
     if not recursive:
-        place = _existing(remote, source)
+        length = _existing(remote, source)["size"]
         into = not target.key or target.is_folder
-        other = target.below(place.key.rpartition("/")[2]) if into else target
-        if place == other:
+        other = target.below(source.key.rpartition("/")[2]) if into else target
+        if source == other:
             raise Problem("source and target are the same")
-        length = remote.s3.head_object(Bucket=place.bucket, Key=place.key)["ContentLength"]
-        return lambda: iter([job(place, other, length)])
+        return lambda: iter([job(source, other, length)])
     if source.bucket == target.bucket and target.folder.startswith(source.folder):
         raise Problem("the target lies in the source")
     if not first_below(remote.s3, source):

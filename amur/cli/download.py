@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,25 +34,34 @@ def download(
     path: Path,
     settings: Settings,
     workers: Workers,
+    *,
     version_id: str = "",
+    row: Mapping[str, Any] | None = None,
 ) -> bool:
-    """False when it was there already. Raises Problem, OSError, botocore's errors."""
+    """False when it was there already. Raises Problem, OSError, botocore's errors.
+
+    `row` is what a listing said (`listing.object_row`): it saves asking again for small objects.
+    """
     which: Any = {"Bucket": place.bucket, "Key": place.key}
     if version_id:
         which["VersionId"] = version_id
-    head: Any = s3.head_object(**which, ChecksumMode="ENABLED")
-    size, etag, modified = head["ContentLength"], head["ETag"], head["LastModified"].timestamp()
-    if settings.resume and _is_there(path, size, etag.strip('"'), modified, settings):
+    head: Any = {}
+    if row is None or row["size"] > settings.part_bytes:
+        head = s3.head_object(**which, ChecksumMode="ENABLED")
+        size, etag, modified = head["ContentLength"], head["ETag"], head["LastModified"]
+    else:
+        size, etag, modified = row["size"], f'"{row["etag"]}"', row["modified"]
+    if settings.resume and _is_there(path, size, etag.strip('"'), modified.timestamp(), settings):
         workers.advance(size)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     which["IfMatch"] = etag
     try:
         if size <= settings.part_bytes:
-            _small(s3, which, path, modified, workers)
+            _small(s3, which, path, modified.timestamp(), workers)
         else:
-            part_bytes = settings.part_bytes_of(size)
-            _Partial(s3, which, path, size, part_bytes).run(head, modified, workers)
+            partial = _Partial(s3, which, path, size, settings.part_bytes_of(size))
+            partial.run(head, modified.timestamp(), workers)
     except s3.exceptions.ClientError as error:
         if code_of(error) in ("PreconditionFailed", "412"):
             raise Problem(_VERSION_CHANGED) from None

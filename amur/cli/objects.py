@@ -95,7 +95,9 @@ def get(
     head = remote.s3.head_object(Bucket=place.bucket, Key=place.key, **which)
 
     def run(workers: Workers) -> bool:
-        return download.download(remote.s3, place, Path(name), Settings(), workers, version_id)
+        return download.download(
+            remote.s3, place, Path(name), Settings(), workers, version_id=version_id
+        )
 
     _one(remote, Job(str(place), head["ContentLength"], run), str(place), name)
 
