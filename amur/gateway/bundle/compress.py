@@ -1,4 +1,4 @@
-"""Compression of a stream on its way out: a piece is compressed while the next one is made."""
+"""Compression of a stream on its way out, in threads: the event loop reads ahead meanwhile."""
 
 from __future__ import annotations
 
@@ -41,21 +41,11 @@ def compressor(name: str, total: int) -> Compressor:
 async def compressed(
     pieces: AsyncGenerator[bytes], compressor: Compressor
 ) -> AsyncGenerator[bytes]:
-    """The pieces, compressed. Takes one piece ahead; closes them."""
+    """The pieces, compressed, each as soon as it is there; closes them."""
     run = asyncio.get_running_loop().run_in_executor
-    current: asyncio.Future[bytes] | None = None
     async with aclosing(pieces):
-        try:
-            async for piece in pieces:
-                done = await current if current is not None else b""
-                current = run(_threads, compressor.compress, piece)
-                if done:
-                    yield done
-            if current is not None and (done := await current):
-                yield done
-            current = run(_threads, compressor.flush)
-            if last := await current:
-                yield last
-        finally:
-            if current is not None:
-                await asyncio.gather(current, return_exceptions=True)
+        async for piece in pieces:
+            if packed := await run(_threads, compressor.compress, piece):
+                yield packed
+        if packed := await run(_threads, compressor.flush):
+            yield packed
