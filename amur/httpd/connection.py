@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
+import socket
+import struct
+import sys
+import termios
 from collections import deque
 from contextlib import suppress
 from email.utils import formatdate
@@ -22,7 +28,9 @@ HEAD_BYTES_MAX = 64 * KIB  # request line and headers; the application has its o
 HEADERS_MAX = 256
 BODY_HELD_MAX = 1 * MIB  # of a body, not yet taken: no more is read then
 DIRECT_BYTES = 1 * MIB  # of a long body, given to the application at once: a chunk of the store's
+DIRECT_BYTES_FIRST = 128 * KIB  # the first of them: who sends slowly costs no more than he sent
 DIRECT_BYTES_MIN = 64 * KIB  # a body of which more than this is still to come is a long one
+PIPELINED_MAX = 128  # requests that wait for one before them: those beyond must be sent again
 UNREAD_BYTES_MAX = 64 * KIB  # of a body nobody wants, read so that the connection lives on
 WRITE_HELD_MAX = 256 * KIB  # of an answer, not yet taken by the kernel: the sender waits then
 BATCHED_BYTES_MAX = 64 * KIB
@@ -31,7 +39,8 @@ client that sleeps, which costs more than the rest of the write (GET of 1 KiB: 7
 64 with; PUT 147 and 145)."""
 HEADER_SECONDS = 10.0  # for the head of a request, from its first byte or the connection's start
 IDLE_SECONDS = 60.0  # between two requests
-STALL_SECONDS = 60.0  # a client that takes nothing of an answer for this long has gone
+STALL_SECONDS = 60.0  # a client that takes no more of an answer in this time than ...
+STALL_BYTES = 16 * KIB  # ... this much has gone
 LINGER_SECONDS = 2.0  # after the last answer, for a client that still sends
 
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
@@ -39,6 +48,9 @@ _BODILESS = frozenset((204, 304))
 _NAMES: dict[bytes, str] = {}  # header names as sent, to ours
 _NAMES_MAX = 4096
 _NAME_BYTES_MAX = 64
+_BYTES_ACKED = struct.Struct("120xQ")  # tcpi_bytes_acked in struct tcp_info, linux/tcp.h
+
+log = logging.getLogger("amur.httpd")
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -46,9 +58,10 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_active", "_direct", "_drain", "_filled", "_has_eof", "_head_bytes", "_is_batched",
-        "_is_ending", "_is_lost", "_is_open", "_pairs", "_parser", "_patience", "_paused",
-        "_receiving", "_server", "_since", "_target", "_transport", "_unread", "_waiting",
-        "_written", "client", "scheme",
+        "_is_ending", "_is_lost", "_is_open", "_is_writing", "_pairs", "_parser", "_patience",
+        "_paused",
+        "_receiving", "_server", "_since", "_taken", "_target", "_transport", "_unread",
+        "_waiting", "client", "scheme",
     )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
@@ -60,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receiving: Exchange | None = None  # whose body is arriving
         self._pairs: HeaderPairs = []
         self._target = b""
-        self._head_bytes = 0  # of a head that is not whole; 0 between requests
+        self._head_bytes = 0  # of a head, or between the chunks of a body; 0 between requests
         self._direct: bytearray | None = None  # where the body goes without the parser
         self._filled = 0  # of it
         self._unread = 0  # bytes dropped of the body of an answered exchange
@@ -73,7 +86,8 @@ class Connection(asyncio.BufferedProtocol):
         self._drain: asyncio.Future[None] | None = None  # a sender waits
         self._since = 0.0  # when the client's turn began ...
         self._patience = HEADER_SECONDS  # ... and how long it may take
-        self._written = 0  # in the transport's buffer when it looked last
+        self._is_writing = False  # the client has yet to take something
+        self._taken = 0  # bytes that the client had taken when its turn began
         self.client = ""
         self.scheme = "http"
 
@@ -91,25 +105,35 @@ class Connection(asyncio.BufferedProtocol):
         self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lose()
+        self._server.closed(self)
+
+    def _lose(self) -> None:
+        """Nothing more can be said to the client."""
         self._is_lost = True
         self._is_open = False
         self._waiting.clear()
         for exchange in (self._receiving, self._active):
             if exchange is not None and not exchange.is_whole:
                 exchange.feed_end(is_broken=True)
+        self._direct = None
         self._wake_sender()
-        self._server.closed(self)
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read."""
         self._has_eof = True
         self._is_open = False
-        if self._receiving is not None:
-            self._receiving.feed_end(is_broken=True)
-            self._receiving = None
         if self._is_batched:  # on False the transport closes
             self._server.write_batch()
-        return self._active is not None
+        if self.scheme == "https":  # uvloop ends both directions
+            self._lose()
+            return False
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            receiving.feed_end(is_broken=True)
+            if receiving.is_answered:
+                self._finish()
+        return self._active is not None or bool(self._waiting)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         direct = self._direct
@@ -117,38 +141,68 @@ class Connection(asyncio.BufferedProtocol):
         return self._server.buffer if direct is None else memoryview(direct)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        receiving = self._receiving
         if self._direct is not None:
             self._take_directly(nbytes)
             return
+        receiving = self._receiving
         if receiving is None:
             if not self._is_open:
                 return  # after the last request: read and dropped until the client closes
             if self._patience == IDLE_SECONDS:
                 self._patience = HEADER_SECONDS
                 self._since = self._server.now()
-            self._head_bytes += nbytes
-        try:
-            self._parser.feed_data(self._server.buffer[:nbytes])
-        except httptools.HttpParserUpgrade:
-            self._is_open = False  # never upgraded; what follows is in no protocol of ours
-        except httptools.HttpParserError:
-            self._broken(400)
-        else:
-            receiving = self._receiving
-            if receiving is None:
-                if self._head_bytes > HEAD_BYTES_MAX:
-                    self._broken(431)
-            elif receiving.length - receiving.received > DIRECT_BYTES_MIN:
-                self._go_direct(receiving)
-        if self._waiting or receiving is not None:
+        received = 0 if receiving is None else receiving.received
+        self._head_bytes += nbytes
+        self._parse(self._server.buffer[:nbytes])
+        if receiving is not None and receiving.received > received:
+            self._head_bytes = 0
+        if self._head_bytes > HEAD_BYTES_MAX and self._direct is None:
+            self._broken(431)  # of a body in chunks: extensions and trailers without end
+        now_receiving = self._receiving
+        if (
+            now_receiving is not None
+            and self._direct is None
+            and now_receiving.length - now_receiving.received > DIRECT_BYTES_MIN
+        ):
+            self._go_direct(now_receiving)
+        if self._waiting or now_receiving is not None:
             self._hold()
 
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._take_unparsed(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            log.error("a request could not be read", exc_info=error)
+            self._broken(400)
+        except httptools.HttpParserError:
+            self._broken(400)
+
+    def _take_unparsed(self, data: memoryview) -> None:
+        """Of a request to upgrade, which we ignore, the parser leaves the body to us."""
+        self._is_open = False
+        exchange = self._receiving
+        if exchange is None:
+            return
+        if data:
+            self.on_body(bytes(data[: exchange.length]))
+        if exchange.received == exchange.length:
+            self.on_message_complete()
+        elif self._receiving is not None:
+            self._go_direct(exchange)
+
     def _go_direct(self, exchange: Exchange) -> None:
-        """The rest of a long body is read to where it is used, in pieces of DIRECT_BYTES."""
+        """The rest of a long body is read to where it is used, in pieces that double in size.
+
+        They end where the store's chunks do.
+        """
         begun = exchange.taken_back()
         rest = exchange.length - exchange.received
-        self._direct = bytearray(min(DIRECT_BYTES, len(begun) + rest))
+        size = DIRECT_BYTES_FIRST
+        while size <= len(begun):
+            size *= 2
+        self._direct = bytearray(min(size, len(begun) + rest))
         self._direct[: len(begun)] = begun
         self._filled = len(begun)
 
@@ -165,7 +219,7 @@ class Connection(asyncio.BufferedProtocol):
         rest = exchange.length - exchange.received
         self._filled = 0
         if rest:
-            self._direct = bytearray(min(DIRECT_BYTES, rest))
+            self._direct = bytearray(min(DIRECT_BYTES, max(len(direct), exchange.received), rest))
             self._hold()
         else:
             self._direct = None
@@ -208,6 +262,10 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         if not self._is_open:
             return
+        if len(self._waiting) >= PIPELINED_MAX:
+            self._waiting[-1].is_last = True
+            self._is_open = False
+            return
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             self._broken(400)
@@ -224,14 +282,18 @@ class Connection(asyncio.BufferedProtocol):
         exchange.is_last = not parser.should_keep_alive() or self._server.is_stopping
         for name, value in pairs:
             if name == "transfer-encoding":
-                if value.lower() != "chunked" or version != "1.1":
+                if value.lower() != "chunked" or version != "1.1" or parser.should_upgrade():
                     self._broken(400)
                     return
                 exchange.is_last = True  # a proxy in front may have understood it otherwise
             elif name == "content-length":
                 exchange.length = int(value)
             elif name == "expect":
-                exchange.wants_continue = value.lower() == "100-continue"
+                exchange.wants_continue = value.lower() == "100-continue" and version == "1.1"
+        if parser.should_upgrade():
+            exchange.is_last = True
+            if exchange.method == "CONNECT":
+                exchange.length = -1
         self._receiving = exchange
         if self._active is None and self._drain is None:
             self._start(exchange)
@@ -253,9 +315,11 @@ class Connection(asyncio.BufferedProtocol):
             self._finish()
 
     def on_message_complete(self) -> None:
-        exchange, self._receiving = self._receiving, None
-        if exchange is None:
+        exchange = self._receiving
+        if exchange is None or exchange.received < exchange.length:
             return
+        self._receiving = None
+        self._head_bytes = 0
         if exchange.is_last:
             self._is_open = False
         if not exchange.is_answered:
@@ -265,13 +329,13 @@ class Connection(asyncio.BufferedProtocol):
         self._settle(exchange)
 
     def _broken(self, status: int) -> None:
-        """The bytes make no sense any more: answer what was whole, then say so, then close."""
+        """The bytes make no sense any more: answer what was whole, or say so, then close."""
         self._is_open = False
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
             exchange.is_last = True
             exchange.feed_end(is_broken=True)
-        elif self._active is None and not self._is_ending:
+        elif self._active is None and not self._waiting and not self._is_ending:
             self.write(f"{_STATUS[status]}connection: close\r\ncontent-length: 0\r\n\r\n".encode())
             self._finish()
 
@@ -284,6 +348,7 @@ class Connection(asyncio.BufferedProtocol):
     def _next(self) -> None:
         if self._waiting and self._active is None and self._drain is None:
             self._start(self._waiting.popleft())
+        self._hold()
 
     def wants_body(self, exchange: Exchange) -> None:
         """The application waits for it."""
@@ -319,16 +384,15 @@ class Connection(asyncio.BufferedProtocol):
         self._since = self._server.now()
         self._patience = IDLE_SECONDS
         if exchange.is_last or not (self._is_open or self._waiting):
-            self._waiting.clear()
             self._finish()
-        elif self._waiting:
+        else:
             self._next()
-            self._hold()
 
     def _finish(self) -> None:
         """Close, but let the client read the answer before it learns that nobody listens."""
         self._is_open = False
         self._receiving = self._active = self._direct = None
+        self._waiting.clear()
         self._since = self._server.now()
         self._patience = LINGER_SECONDS
         if self._is_lost or self._is_ending:
@@ -359,25 +423,32 @@ class Connection(asyncio.BufferedProtocol):
         if head.count("\r") != len(headers) + 2 or head.count("\n") != len(headers) + 2:
             raise ValueError("a header holds a line break")
         chunked = False
+        exchange.is_bodiless = exchange.method == "HEAD" or status in _BODILESS
         if not exchange.is_whole and exchange is self._receiving:
             # a body that nobody will read: does the connection outlive it?
             unread = exchange.length - exchange.received
             is_short = 0 <= unread <= UNREAD_BYTES_MAX and self._direct is None
             if exchange.wants_continue or not is_short:
                 exchange.is_last = True
+            exchange.wants_continue = False  # too late to say so
         if "\r\nconnection: close\r\n" in head:
             exchange.is_last = True
         elif exchange.is_last:
             head += "connection: close\r\n"
         if "\r\ncontent-length: " not in head and status not in _BODILESS:
-            if body is None and exchange.takes_chunks:
+            if exchange.is_bodiless:
+                if body:
+                    head += f"content-length: {len(body)}\r\n"
+            elif body is None and exchange.takes_chunks:
                 chunked = True
                 head += "transfer-encoding: chunked\r\n"
             elif body is None:
                 exchange.is_last = True  # HTTP/1.0: the end of the connection is that of the body
-            elif body or exchange.method != "HEAD":
+            else:
                 head += f"content-length: {len(body)}\r\n"
-        data = (head + "\r\n").encode("latin-1") + (body or b"")
+        data = (head + "\r\n").encode("latin-1")
+        if body and not exchange.is_bodiless:
+            data += body
         if body is not None and len(data) <= BATCHED_BYTES_MAX:
             self._is_batched = True
             self._server.write_soon(self, data)
@@ -407,21 +478,40 @@ class Connection(asyncio.BufferedProtocol):
 
     def sweep(self, now: float) -> None:
         """Called every second or so."""
-        waited = now - self._since
-        held = self._transport.get_write_buffer_size()
-        if held and held == self._written:
-            if waited > STALL_SECONDS:
+        if self._unsent():
+            # the transport's own numbers stand still while the kernel sends from its buffer
+            taken = self._acknowledged()
+            if not self._is_writing or taken - self._taken >= STALL_BYTES:
+                self._is_writing = True
+                self._taken = taken
+                self._since = now
+            elif now - self._since > STALL_SECONDS:
                 self.abort()
             return
-        if held:
-            self._written = held
+        if self._is_writing:
+            self._is_writing = False
             self._since = now
-            return
-        self._written = 0
         if self._active is not None and not self._active.is_answered:
             self._since = now  # the application watches over the body itself
-        elif waited > self._patience:
+        elif now - self._since > self._patience:
             self.abort()
+
+    def _unsent(self) -> int:
+        """Bytes of answers that wait for the client. Over TLS all that it has not acknowledged:
+        what waits in the transport below is not told, but then the kernel's buffer is not empty."""
+        held = self._transport.get_write_buffer_size()
+        if self.scheme == "https" and (sock := self._transport.get_extra_info("socket")):
+            raw = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+            held += int.from_bytes(raw, sys.byteorder)
+        return held
+
+    def _acknowledged(self) -> int:
+        """Bytes that the client's kernel has taken of this connection, ever."""
+        sock = self._transport.get_extra_info("socket")
+        raw = (
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size) if sock else b""
+        )
+        return int(_BYTES_ACKED.unpack(raw)[0]) if len(raw) == _BYTES_ACKED.size else 0
 
     def stop(self) -> None:
         """Answer what is under way, take nothing more."""

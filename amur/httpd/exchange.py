@@ -30,8 +30,8 @@ class Exchange:
 
     __slots__ = (
         "_connection", "_is_chunked", "_pieces", "_waiter", "client", "held", "is_answered",
-        "is_broken", "is_last", "is_whole", "length", "method", "pairs", "path", "query",
-        "received", "scheme", "takes_chunks", "task", "wants_continue",
+        "is_bodiless", "is_broken", "is_last", "is_whole", "length", "method", "pairs", "path",
+        "query", "received", "scheme", "takes_chunks", "task", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class Exchange:
         self.is_broken = False  # it will never be whole
         self.is_answered = False  # to the last byte
         self.is_last = False  # of its connection
+        self.is_bodiless = False  # the answer, by method or status: what is sent is dropped
 
     # --- the body ---
 
@@ -126,6 +127,8 @@ class Exchange:
 
     async def send(self, piece: bytes | memoryview) -> None:
         """Not empty. Waits while the client reads no faster. Raises ClientGone."""
+        if self.is_bodiless:
+            return
         if self._is_chunked:
             self._connection.write(b"%x\r\n" % len(piece))
             self._connection.write(piece)
@@ -138,6 +141,8 @@ class Exchange:
         """After the last piece. `trailers` only where there was no Content-Length."""
         if self._is_chunked:
             lines = "".join(f"{name}: {value}\r\n" for name, value in trailers)
+            if lines.count("\r") != len(trailers) or lines.count("\n") != len(trailers):
+                raise ValueError("a trailer holds a line break")
             self._connection.write(b"0\r\n" + lines.encode("latin-1") + b"\r\n")
         self._connection.answered(self)
 

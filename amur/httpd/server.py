@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 
 from amur.httpd.connection import Connection, date_line
 from amur.httpd.exchange import Exchange
+from amur.httpd.tls import CLOSE_SECONDS, HANDSHAKE_SECONDS, Tls
 from amur.limits import KIB
 
 log = logging.getLogger("amur.httpd")
@@ -40,10 +39,17 @@ class Server:
         self._stopped = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(self, host: str, port: int, tls: Tls | None = None) -> None:
         self._sweep()
         self._listener = await self.loop.create_server(
-            lambda: Connection(self), host, port, backlog=BACKLOG, reuse_port=True, ssl=tls
+            lambda: Connection(self),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_port=True,
+            ssl=tls.context if tls else None,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+            ssl_shutdown_timeout=CLOSE_SECONDS if tls else None,
         )
 
     async def serve(self) -> None:
@@ -81,7 +87,11 @@ class Server:
     def write_batch(self) -> None:
         batch, self._batch = self._batch, []
         for connection, data in batch:
-            connection.write_batched(data)
+            try:
+                connection.write_batched(data)
+            except Exception:  # of one connection: the others' answers must go out
+                log.exception("an answer could not be written")
+                connection.abort()
 
     def run(self, exchange: Exchange) -> None:
         self._running.add(exchange)
@@ -102,16 +112,13 @@ class Server:
             self._stopped.set()
 
     def _sweep(self) -> None:
+        self._tick = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
         self.date_line = date_line(time.time())
         now = self.now()
         for connection in list(self._connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:
+                log.exception("a connection could not be looked after")
+                connection.abort()
         self._look_whether_done()
-        self._tick = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
-
-
-def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
-    return context

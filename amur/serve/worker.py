@@ -14,7 +14,8 @@ from amur.affinity import keep_to
 from amur.config import Settings
 from amur.gateway.accesslog import AccessLog
 from amur.gateway.observe import Observer
-from amur.httpd.server import Server, tls_context
+from amur.httpd.server import Server
+from amur.httpd.tls import Tls
 from amur.serve.layout import Layout, RootKey
 from amur.serve.wiring import Opened, gateway, open_store
 
@@ -23,6 +24,7 @@ GC_THRESHOLDS = (20_000, 20, 20)
 seldom. Python's own 700 looks nine times for each page, an eighth of its time."""
 FAILED_CODE = 3  # exit code of a worker whose storage failed
 _FAILURE_CHECK_SECONDS = 0.2
+_RENEWAL_CHECK_SECONDS = 10.0
 
 
 def main(
@@ -51,12 +53,15 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     watch = asyncio.create_task(_stop_when_failed(opened))
     tls = None
     if settings.tls_cert and settings.tls_key:
-        tls = tls_context(settings.tls_cert, settings.tls_key)
+        tls = Tls(settings.tls_cert, settings.tls_key)
+        renewals = asyncio.create_task(_renew(tls))
     try:
         await server.listen(settings.host, settings.port, tls)
         await server.serve()
     finally:
         watch.cancel()
+        if tls is not None:
+            renewals.cancel()
         await _close(opened, observer)
 
 
@@ -67,6 +72,12 @@ async def _stop_when_failed(opened: Opened) -> None:
     sys.stderr.write(f"amur: storage failed, stopping this worker: {failure}\n")
     sys.stderr.flush()
     os._exit(FAILED_CODE)
+
+
+async def _renew(tls: Tls) -> None:
+    while True:
+        await asyncio.sleep(_RENEWAL_CHECK_SECONDS)
+        tls.renew()
 
 
 async def _close(opened: Opened, observer: Observer) -> None:

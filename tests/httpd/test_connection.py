@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import uvloop
@@ -17,82 +14,8 @@ from amur.httpd import connection as connection_module
 from amur.httpd import server as server_module
 from amur.httpd.connection import UNREAD_BYTES_MAX, WRITE_HELD_MAX
 from amur.httpd.exchange import BodyBroken, ClientGone, Exchange
-from amur.httpd.server import Server
 from amur.limits import MIB
-
-Handler = Callable[[Exchange], Awaitable[None]]
-HEAD = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
-RESET = struct.pack("ii", 1, 0)
-
-
-class Client:
-    """One connection, and the server that it is to."""
-
-    def __init__(
-        self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.server = server
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def answer(self, *, bodiless: bool = False) -> tuple[int, dict[str, str], bytes]:
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines if line)
-        length = 0 if bodiless else int(headers.get("content-length", "0"))
-        return int(first.split()[1]), headers, await self.reader.readexactly(length)
-
-    async def rest(self) -> bytes:
-        """All until the server closes."""
-        async with asyncio.timeout(10):
-            return await self.reader.read()
-
-    def reset(self) -> None:
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.writer.transport.abort()
-
-
-@asynccontextmanager
-async def talking(handler: Handler, *, receive_buffer: int = 0) -> AsyncIterator[Client]:
-    async def app(exchange: Exchange) -> None:
-        await handler(exchange)
-
-    server = Server(app)
-    await server.listen("127.0.0.1", 0)
-    assert server._listener is not None
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, server._listener.sockets[0].getsockname())
-    reader, writer = await asyncio.open_connection(sock=sock)
-    try:
-        yield Client(server, reader, writer)
-    finally:
-        writer.close()
-        server.stop()
-        async with asyncio.timeout(10):
-            await server.serve()
-
-
-async def echo(exchange: Exchange) -> None:
-    """The path and the body."""
-    exchange.answer(200, [("x-path", exchange.path)], await exchange.read())
-
-
-async def refuse(exchange: Exchange) -> None:
-    exchange.answer(403, [], b"no")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)
-
+from tests.support.http_talk import HEAD, address_of, echo, refuse, talking, until
 
 # --- one after the other ---
 
@@ -361,7 +284,7 @@ async def test_a_slow_reader_holds_the_writer_back() -> None:
         exchange.end()
 
     async with talking(handle, receive_buffer=4096) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.pause()
         client.send(HEAD % 1)
         await until(lambda: sent > 0)
         await asyncio.sleep(0.2)
@@ -370,7 +293,7 @@ async def test_a_slow_reader_holds_the_writer_back() -> None:
             each._transport.get_write_buffer_size() <= WRITE_HELD_MAX + MIB
             for each in client.server._connections
         )
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        client.resume()
         assert len((await client.answer())[2]) == 100 * MIB
 
 
@@ -409,7 +332,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.Monkey
             gone.set()
 
     async with talking(handle, receive_buffer=4096) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.pause()
         client.send(HEAD % 1)
         async with asyncio.timeout(10):
             await gone.wait()
@@ -459,7 +382,7 @@ async def test_pipelined_requests_do_not_fill_memory() -> None:
         exchange.answer(200, [], bytes(MIB))
 
     async with talking(handle, receive_buffer=4096) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.pause()
         client.send(HEAD % 1 * 2000)
         await until(lambda: begun > 0)
         await asyncio.sleep(0.2)
@@ -537,9 +460,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with talking(echo) as client:
         client.send(HEAD % 1)
         assert (await client.answer())[0] == 200
-        assert client.server._listener is not None
-        address = client.server._listener.sockets[0].getsockname()
-        reader, writer = await asyncio.open_connection(*address)
+        reader, writer = await asyncio.open_connection(*address_of(client.server))
         async with asyncio.timeout(5):
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
