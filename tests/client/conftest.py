@@ -64,6 +64,8 @@ def archive(objects: dict[str, bytes], keys: list[str]) -> tuple[bytes, list[str
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
     stub: Stub
 
     def log_message(self, *_: object) -> None:
@@ -141,7 +143,6 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = False  # waited for at the end
-    disable_nagle_algorithm = True
 
     def __init__(self, stub: Stub) -> None:
         super().__init__(("127.0.0.1", 0), type("Handler", (Handler,), {"stub": stub}))
