@@ -1,4 +1,5 @@
-"""Run the table, print it, write bench/results/<name>.json and .svg."""
+"""Run the tables, print them, write bench/results/<name>.json and .svg, and
+<name>-bundles.json and .png."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bench.picture import draw
+from bench.bundles import Bundles, Target, Way
+from bench.bundles import Plan as BundlesPlan
+from bench.picture import draw, draw_bundles
 from bench.rows import MIB, Plan, Row, Table
 
 RESULTS = Path(__file__).with_name("results")
@@ -38,19 +41,48 @@ def main() -> None:
     try:
         machine = _machine(work)
         console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
-        table = Table(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
-        table.fill()
+        if arguments.only != "bundles":
+            table = Table(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
+            table.fill()
+            console.print(_printed(table.rows))
+            _write(arguments.name, machine, table.rows)
+        if arguments.only != "server":
+            _bundles(arguments, machine, work, console)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    console.print(_printed(table.rows))
-    _write(arguments.name, machine, table.rows)
-    console.print(f"written to {RESULTS}/{arguments.name}.json and .svg")
+    console.print(f"written to {RESULTS}/{arguments.name}*")
+
+
+def _bundles(
+    arguments: argparse.Namespace, machine: dict[str, Any], work: Path, console: Console
+) -> None:
+    quick = arguments.quick
+    samples = 2_000 if quick else 10_000
+    plan = BundlesPlan(
+        rounds=1 if quick else 3,
+        seconds=0.3 if quick else 1,
+        samples=arguments.samples if arguments.samples >= 0 else samples,
+        workers=arguments.workers,
+    )
+    bundles = Bundles(plan, work, lambda told: console.print(f"  {told}", highlight=False))
+    bundles.fill()
+    console.print(_printed_ways(bundles.ways), _printed_targets(bundles.targets))
+    told = {
+        "machine": machine | {"load_after": round(os.getloadavg()[0], 2)},
+        "ways": [way.as_dict() for way in bundles.ways],
+        "targets": [target.as_dict() for target in bundles.targets],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{arguments.name}-bundles.json").write_text(json.dumps(told, indent=1) + "\n")
+    draw_bundles(bundles.ways, machine, RESULTS / f"{arguments.name}-bundles.png")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="everything smaller: under 2 minutes")
     parser.add_argument("--records", type=int, default=0, help="of YCSB and LIST [200,000]")
+    parser.add_argument("--only", choices=("server", "bundles"), help="one of the two tables")
+    parser.add_argument("--samples", type=int, default=-1, help="of the PyTorch loaders [10,000]")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--name", default="latest", help="of the result files")
     parser.add_argument("--directory", default="/var/tmp", help="a disk to measure on, not tmpfs")
@@ -108,6 +140,37 @@ def _printed(rows: list[Row]) -> RichTable:
             row.target,
             "" if row.holds is None else "holds" if row.holds else "MISSED",
         )
+    return table
+
+
+def _printed_ways(ways: list[Way]) -> RichTable:
+    table = RichTable(title="Many objects: one bundle, or a GET for each")
+    for name in ("objects", "way", "seconds", "objects/s", "MB/s", "server us CPU", ""):
+        table.add_column(name, justify="left" if name in ("objects", "way", "") else "right")
+    group = ""
+    for way in ways:
+        if group and way.group != group:
+            table.add_section()
+        table.add_row(
+            way.group if way.group != group else "",
+            way.name,
+            f"{way.seconds:.3f}",
+            f"{way.rate:,.0f}",
+            f"{way.rate * way.size / 1e6:,.1f}",
+            "" if way.cpu_us is None else f"{way.cpu_us:,.1f}",
+            way.note,
+        )
+        group = way.group
+    return table
+
+
+def _printed_targets(targets: list[Target]) -> RichTable:
+    table = RichTable()
+    for name in ("target", "measured", "wanted", ""):
+        table.add_column(name, justify="right" if name == "measured" else "left")
+    for each in targets:
+        value = f"{each.value:.2f} {each.unit}"
+        table.add_row(each.name, value, each.bound, "holds" if each.holds else "MISSED")
     return table
 
 
