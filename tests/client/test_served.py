@@ -117,8 +117,8 @@ def test_a_loader_survives_a_server_that_is_killed(tmp_path: Path) -> None:
 
 # --- the example ---
 
-TRAIN = [sys.executable, ROOT / "examples" / "train.py", "--samples", "480", "--epochs", "3",
-         "--workers", "1", "--batch", "16", "--every", "4"]  # fmt: skip
+TRAIN = [sys.executable, ROOT / "examples" / "train.py", "--samples", "800", "--epochs", "3",
+         "--workers", "1", "--batch", "16", "--every", "5"]  # fmt: skip
 
 
 def results(output: str) -> list[tuple[str, str]]:
