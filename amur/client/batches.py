@@ -32,8 +32,8 @@ class BundleLoader:
     The order, and what `remainder` and `drop_last` mean, is told in order.py. Each iteration that
     ends moves on to the next epoch; one that is left begins again where it began.
 
-    `requests` bundles of up to `keys_per_request` keys are under way at once, each at most
-    `prefetch` batches before the reader: that bounds memory, whatever the data set's size.
+    One bundle asks for `prefetch` batches, and `requests` bundles are under way at once: so much is
+    held in memory, whatever the data set's size, and a slow reader keeps no connection waiting.
 
     on_error="skip" leaves out samples that are missing (a warning is logged, and `skipped` tells
     which), after `retry_skipped` further attempts; "fail" raises BundleError. A request that
@@ -58,16 +58,15 @@ class BundleLoader:
         world_size: int = 1,
         worker: int = 0,
         workers: int = 1,
-        keys_per_request: int = 1000,
-        requests: int = 2,
         prefetch: int = 16,
+        requests: int = 2,
         compression: Compression = "none",
         on_error: OnError = "skip",
         retries: int = 5,
         retry_skipped: int = 0,
     ) -> None:
-        if min(keys_per_request, requests, prefetch) < 1 or min(retries, retry_skipped) < 0:
-            raise ValueError("requests of no keys, or a negative number of attempts")
+        if min(prefetch, requests) < 1 or min(retries, retry_skipped) < 0:
+            raise ValueError("no requests, or a negative number of attempts")
         if batch_size > KEYS_MAX:
             raise ValueError(f"a batch is of one request, so of {KEYS_MAX} keys at most")
         self.bucket = bucket
@@ -75,9 +74,8 @@ class BundleLoader:
         self.keys = self._found(keys, prefix)
         self.order = Order(len(self.keys), batch_size, shuffle, seed, remainder, drop_last)
         self.share = Share(rank, world_size, worker, workers)
-        self._steps_a_request = max(1, min(keys_per_request, KEYS_MAX) // batch_size)
+        self._prefetch = min(prefetch, KEYS_MAX // batch_size)
         self._requests = requests
-        self._prefetch = prefetch
         self._missing: set[str] = set()
         self._progress = Progress()
 
@@ -107,7 +105,7 @@ class BundleLoader:
         """Those of any epoch and share, from step `start` on; neither uses nor moves the state."""
         steps = self.order.batches(epoch, share, start)
         named = ((step, [self.keys[at] for at in places]) for step, places in steps)
-        jobs = iter(lambda: list(islice(named, self._steps_a_request)), [])
+        jobs = iter(lambda: list(islice(named, self._prefetch)), [])
         return in_order(jobs, self._fetch.batches, threads=self._requests, ahead=self._prefetch)
 
     # --- epochs and resumption ---

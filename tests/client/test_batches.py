@@ -28,7 +28,7 @@ def keys_of(batches: Any) -> list[list[str]]:
 
 
 def test_batches_of_keys_and_bodies_in_order(s3: Any, stub: Any) -> None:
-    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, keys_per_request=20)
+    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, prefetch=2)
     batches = list(loader)
     assert list(chain(*batches)) == [(key, stub.objects[key]) for key in KEYS]
     assert [len(batch) for batch in batches] == [8] * 12 + [4]
@@ -77,16 +77,16 @@ def test_an_error_of_decode_tells_the_key(s3: Any) -> None:
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.integers(1, 60), st.integers(1, 7), st.integers(1, 3), st.integers(1, 3), st.integers(1, 30)
+    st.integers(1, 60), st.integers(1, 7), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5)
 )
 def test_ranks_and_workers_share_an_epoch(
-    s3: Any, samples: int, batch_size: int, world: int, workers: int, keys_per_request: int
+    s3: Any, samples: int, batch_size: int, world: int, workers: int, prefetch: int
 ) -> None:
     shares = [
         BundleLoader(
             s3, "photos", KEYS[:samples], batch_size=batch_size, shuffle=True, remainder="keep",
             rank=rank, world_size=world, worker=worker, workers=workers,
-            keys_per_request=keys_per_request,
+            prefetch=prefetch,
         )
         for rank in range(world)
         for worker in range(workers)
@@ -103,7 +103,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(
 ) -> None:
     def loader() -> BundleLoader:
         return BundleLoader(s3, "photos", KEYS[:samples], batch_size=batch_size, shuffle=True,
-                            seed=5, workers=workers, keys_per_request=10)  # fmt: skip
+                            seed=5, workers=workers, prefetch=2)  # fmt: skip
 
     def two_epochs(loader: BundleLoader) -> Any:
         for epoch in range(loader.epoch, 2):
@@ -145,7 +145,7 @@ def test_a_state_of_other_keys_is_refused(s3: Any) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_failures_change_nothing_but_the_requests(s3: Any, stub: Any, plan: Any) -> None:
     stub.plan, stub.asked = list(plan), []
-    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, keys_per_request=30, retries=8)
+    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, prefetch=3, retries=8)
     assert list(chain(*keys_of(loader))) == KEYS
     # one that is cut behind its last member needs no other
     assert 5 <= len(stub.asked) <= 5 + len(plan)
@@ -195,7 +195,7 @@ def test_missing_samples_leave_shorter_batches(
     gone = [*KEYS[:3], KEYS[50], *KEYS[88:]]
     for key in gone:
         del stub.objects[key]
-    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, keys_per_request=30)
+    loader = BundleLoader(s3, "photos", KEYS, batch_size=8, prefetch=3)
     with caplog.at_level(logging.WARNING, "amur.client"):
         found = keys_of(loader)
     assert list(chain(*found)) == [key for key in KEYS if key not in gone]
@@ -243,10 +243,10 @@ def test_a_loader_can_be_pickled_unless_it_holds_a_client(s3: Any, access: dict[
 
 @pytest.mark.parametrize(
     "options",
-    [{"requests": 0}, {"prefetch": 0}, {"keys_per_request": 0}, {"retries": -1},
+    [{"requests": 0}, {"prefetch": 0}, {"retries": -1},
      {"batch_size": 5001}, {"batch_size": 0}, {"remainder": "x"}],
     ids=str,
 )  # fmt: skip
 def test_impossible_options_are_refused(s3: Any, options: Any) -> None:
-    with pytest.raises(ValueError, match=r"no keys|at most|at least|none of"):
+    with pytest.raises(ValueError, match=r"no requests|at most|at least|none of"):
         BundleLoader(s3, "photos", KEYS, **options)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 from amur.client.torch import BundleDataset  # noqa: E402
 
 KEYS = [f"train/{at:03}" for at in range(50)]
-OPTIONS = {"batch_size": 4, "shuffle": True, "seed": 3, "keys_per_request": 12}
+OPTIONS = {"batch_size": 4, "shuffle": True, "seed": 3, "prefetch": 3}
 
 
 def number(key: str, body: bytes) -> Any:
