@@ -71,21 +71,20 @@ async def talking(
 
     server = Server(app)
     await server.listen("127.0.0.1", 0, tls)
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, address_of(server))
-    if trusting is None:
-        reader, writer = await asyncio.open_connection(sock=sock)
-    else:
-        reader, writer = await asyncio.open_connection(
-            sock=sock, ssl=trusting, server_hostname="localhost"
-        )
+    writer: asyncio.StreamWriter | None = None
     try:
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address_of(server))
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=trusting, server_hostname="localhost" if trusting else None
+        )
         yield Client(server, reader, writer)
     finally:
-        writer.close()
+        if writer is not None:
+            writer.close()
         server.stop()
         async with asyncio.timeout(10):
             await server.serve()
