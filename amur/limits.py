@@ -44,6 +44,7 @@ FORM_FIELDS_MAX = 100
 FORM_BYTES_MAX = 128 * KIB  # all fields of a form, held before its policy is known; Amazon: 20 KB
 STREAMS_MAX = 512  # large responses under way in one worker, each holding up to 4 MiB
 AWS_CHUNK_BYTES_MAX = 16 * MIB  # one chunk of an aws-chunked body
+UNVERIFIED_DOCUMENTS_MAX = 8  # up to BUNDLE_REQUEST_BYTES_MAX each, read before their signature
 BODY_STALL_SECONDS = 20  # a body slower than BODY_RATE_MIN over this long is RequestTimeout
 BODY_RATE_MIN = 1 * KIB  # bytes a second
 

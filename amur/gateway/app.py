@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from amur import limits
 from amur.clock import Clock, SystemClock
 from amur.gateway.authorize import authorize
-from amur.gateway.body import RequestBody
+from amur.gateway.body import Receiver, RequestBody, Taken
 from amur.gateway.context import Context, Response
 from amur.gateway.endpoints import Endpoint, route
 from amur.gateway.errors import S3Error, explained
@@ -81,6 +82,7 @@ class App:
         self._pages = dict(pages or {})
         self._host_id = host_id
         self._last_id = 0
+        self._documents = 0  # being read before their signature can be verified
         self._streams = 0  # large responses under way
 
     async def __call__(self, http: HttpExchange) -> None:
@@ -137,6 +139,11 @@ class App:
             return await self._preflight(exchange)
         endpoint = route(request)
         exchange.endpoint = endpoint.name
+        source: Receiver = http
+        body_sha256 = ""
+        if "authorization" in request.headers and "x-amz-content-sha256" not in request.headers:
+            source = document = await self._take_document(request, endpoint, http)
+            body_sha256 = sha256(document.data).hexdigest()
         authentication = authenticate(
             request.method,
             request.path,
@@ -145,11 +152,12 @@ class App:
             find_secret=self._keys.secret,
             now_s=now_s,
             max_expires_s=self._presign_seconds_max,
+            body_sha256=body_sha256,
         )
         _check_mode(endpoint, authentication, request)
         exchange.key_id = authentication.key_id
         principal = self._keys.principal(exchange.key_id) if exchange.key_id else ANONYMOUS
-        body = RequestBody(http, request.headers, authentication)
+        body = RequestBody(source, request.headers, authentication)
         context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
         if "form" not in endpoint.modes:
             await authorize(context)
@@ -161,6 +169,22 @@ class App:
             # while a failure can still be told by its status
             exchange.first = await anext(response.stream, b"")
         return response
+
+    async def _take_document(
+        self, request: Request, endpoint: Endpoint, http: HttpExchange
+    ) -> Taken:
+        """The body of a client that doesn't say its SHA-256 (curl before 8): it must be here before
+        the signature can be verified, so it is a document, not an upload, and few come at once."""
+        if "chunked" in endpoint.modes or "form" in endpoint.modes:
+            raise S3Error("InvalidRequest", "Missing required header: x-amz-content-sha256")
+        if self._documents >= limits.UNVERIFIED_DOCUMENTS_MAX:
+            raise S3Error("SlowDown", "Too many requests without x-amz-content-sha256 at once.")
+        self._documents += 1
+        try:
+            body = RequestBody(http, request.headers, Authentication("anonymous"))
+            return Taken(await body.read(limits.BUNDLE_REQUEST_BYTES_MAX))
+        finally:
+            self._documents -= 1
 
     def _is_bucket_host(self, request: Request) -> bool:
         host = host_name(request.headers.get("host", ""))

@@ -44,6 +44,23 @@ class Receiver(Protocol):
         """The next bytes; empty after the last."""
 
 
+class Taken:
+    """A Receiver of what was read before."""
+
+    is_whole = True
+
+    def __init__(self, data: bytes) -> None:
+        self.received = len(data)
+        self.data = data
+
+    async def read(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+    async def piece(self) -> bytes:
+        return await self.read()
+
+
 class RequestBody:
     """Read it once: whole by `read`, or piece by piece by `stream`."""
 

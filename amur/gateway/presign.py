@@ -41,7 +41,7 @@ def sign_request(
     scope = f"{amz_date[:8]}/{region}/{service}/aws4_request"
     signed = ";".join(sorted(sent))
     query = parse_query(raw_query)
-    canonical = canonical_request(method, path, query, sent, signed, payload)
+    canonical = canonical_request(method, path, canonical_query(query), sent, signed, payload)
     signature = _signature(signing_key(secret, scope), string_to_sign(amz_date, scope, canonical))
     sent["authorization"] = (
         f"{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={signed}, Signature={signature}"
@@ -83,7 +83,7 @@ def presign_url(
     ]
     if payload != UNSIGNED_PAYLOAD:
         pairs.append(("X-Amz-Content-Sha256", payload))
-    canonical = canonical_request(method, path, pairs, headers, signed, payload)
+    canonical = canonical_request(method, path, canonical_query(pairs), headers, signed, payload)
     to_sign = string_to_sign(amz_date, scope, canonical)
     signature = _signature(signing_key(secret, scope), to_sign)
     sent = f"{canonical_query(pairs)}&X-Amz-Signature={signature}"

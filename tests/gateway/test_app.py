@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from amur import limits
 from amur.gateway.app import App
 from amur.gateway.context import Response
 from amur.gateway.observe import Observer
 from amur.objects.errors import Overloaded, StorageDamaged, StorageFull
 from amur.objects.types import Reading
+from tests.gateway.conftest import HOST, KEYS
 
 if TYPE_CHECKING:
     Client = Any
@@ -296,3 +301,56 @@ async def test_the_observer_sees_what_happened(store: Any, keys: Any, client: Cl
     assert facts[4][:6] == ("", "GET", "/bkt/key", "GetObject", 403, "AccessDenied")
     assert seen[0][11] == "test"
     assert seen[0][1] == "192.0.2.7:4711"
+
+
+# --- clients that don't tell the SHA-256 of their body, and sign the query as it stands ---
+
+
+class OldCurl(SigV4Auth):  # type: ignore[misc]
+    def canonical_query_string(self, request: AWSRequest) -> str:
+        return str(request.url).partition("?")[2]
+
+
+def by_old_curl(method: str, target: str, body: bytes = b"") -> list[tuple[str, str]]:
+    request = AWSRequest(method, f"http://{HOST}{target}", data=body, headers={"host": HOST})
+    request.headers["content-length"] = str(len(body))
+    OldCurl(Credentials(*KEYS["root"]), "s3", "auto").add_auth(request)
+    assert "x-amz-content-sha256" not in request.headers
+    return [(name.lower(), str(value)) for name, value in request.headers.items()]
+
+
+async def test_requests_of_old_curl(client: Client) -> None:
+    await client("PUT", "/bkt")
+    await client("PUT", "/bkt/key", b"body")
+    assert (await client("GET", "/bkt/key", pairs=by_old_curl("GET", "/bkt/key"))).body == b"body"
+    document = b'{"keys":["key"]}'
+    pairs = by_old_curl("POST", "/bkt?bundle", document)
+    answer = await client("POST", "/bkt?bundle", document, pairs=pairs)
+    assert (answer.status, answer.headers["x-tigris-bundle-count"]) == (200, "1")
+    other = await client("POST", "/bkt?bundle", b'{"keys":["kex"]}', pairs=pairs)
+    assert (other.status, other.code) == (403, "SignatureDoesNotMatch")
+    other = await client("POST", "/bkt?bundle&x", document, pairs=pairs)
+    assert (other.status, other.code) == (403, "SignatureDoesNotMatch")
+
+
+async def test_an_upload_must_tell_its_sha256(client: Client) -> None:
+    await client("PUT", "/bkt")
+    pairs = by_old_curl("PUT", "/bkt/key", b"body")
+    answer = await client("PUT", "/bkt/key", b"body", pairs=pairs)
+    assert (answer.status, answer.code) == (400, "InvalidRequest")
+
+
+async def test_few_documents_are_read_before_their_signature(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client("PUT", "/bkt")
+    monkeypatch.setattr(limits, "UNVERIFIED_DOCUMENTS_MAX", 0)
+    document = b'{"keys":["key"]}'
+    pairs = by_old_curl("POST", "/bkt?bundle", document)
+    answer = await client("POST", "/bkt?bundle", document, pairs=pairs)
+    assert (answer.status, answer.code) == (503, "SlowDown")
+    length = str(limits.BUNDLE_REQUEST_BYTES_MAX + 1)
+    monkeypatch.setattr(limits, "UNVERIFIED_DOCUMENTS_MAX", 1)
+    pairs = [pair for pair in pairs if pair[0] != "content-length"] + [("content-length", length)]
+    answer = await client("POST", "/bkt?bundle", document, pairs=pairs)
+    assert (answer.status, answer.code) == (400, "EntityTooLarge")

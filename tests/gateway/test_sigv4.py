@@ -374,7 +374,7 @@ def test_fifteen_minutes_of_skew(skew: int) -> None:
 def test_date_header_in_place_of_x_amz_date(date: str) -> None:
     headers = {"host": HOST, "date": date, "x-amz-content-sha256": EMPTY}
     signed_names = "date;host;x-amz-content-sha256"
-    canonical = canonical_request("GET", "/b", [], headers, signed_names, EMPTY)
+    canonical = canonical_request("GET", "/b", "", headers, signed_names, EMPTY)
     scope = f"{amz_date_of(NOW)[:8]}/auto/s3/aws4_request"
     to_sign = string_to_sign(amz_date_of(NOW), scope, canonical)
     signature = hmac.digest(signing_key(SECRET, scope), to_sign.encode(), "sha256").hex()
