@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import time
 from collections.abc import Callable, Coroutine
 
@@ -33,6 +34,7 @@ class Server:
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._app = app
         self._connections: set[Connection] = set()
+        self._connections_max = _connections_max()
         self._running: set[Exchange] = set()  # whether or not their connections still are
         self._batch: list[tuple[Connection, bytes]] = []
         self._listener: asyncio.Server | None = None
@@ -71,7 +73,7 @@ class Server:
 
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
-        if len(self._connections) > CONNECTIONS_MAX:
+        if len(self._connections) > self._connections_max:
             connection.abort()
 
     def closed(self, connection: Connection) -> None:
@@ -122,3 +124,9 @@ class Server:
                 log.exception("a connection could not be looked after")
                 connection.abort()
         self._look_whether_done()
+
+
+def _connections_max() -> int:
+    """Some of the files that the process may open are left for the data."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS_MAX if files < 0 else min(CONNECTIONS_MAX, files * 3 // 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from contextlib import suppress
 
 import pytest
@@ -455,8 +456,13 @@ async def test_stopping_closes_idle_connections() -> None:
         assert await client.rest() == b""
 
 
-async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 1)
+@pytest.mark.parametrize(("own", "files"), [(1, 1000), (4096, 2), (1, resource.RLIM_INFINITY)])
+async def test_connections_are_bounded(
+    own: int, files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a number, and by the files that the process may open."""
+    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", own)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     async with talking(echo) as client:
         client.send(HEAD % 1)
         assert (await client.answer())[0] == 200
