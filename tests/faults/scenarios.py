@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from amur.clock import SystemClock
 from amur.data.local import LocalDataStore
 from amur.data.store import DataFailed
@@ -255,6 +257,7 @@ def _child(name: str, directory: Path, told: int) -> int:
 
 
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     for line in sys.stdin:
         name, directory = line.split()
         told = os.open(f"{directory}.told", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
