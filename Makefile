@@ -6,8 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk
-APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk
+APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk bsdtar unzip
+APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk libarchive-tools unzip
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help:
@@ -42,8 +42,10 @@ $(VENV)/s3fs/.installed: $(VENV)/.installed
 	$(VENV)/s3fs/bin/pip install --quiet --disable-pip-version-check -r tests/compat/s3fs.txt
 	@touch $@
 
+# Without scripts: one package's would write to the home directory.
 tests/compat/node/node_modules/.installed: tests/compat/node/package.json | apt
-	cd tests/compat/node && npm install --silent --no-audit --no-fund --no-package-lock
+	cd tests/compat/node && \
+	  npm install --silent --ignore-scripts --no-audit --no-fund --no-package-lock
 	@touch $@
 
 .PHONY: apt

@@ -7,8 +7,9 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
@@ -19,6 +20,9 @@ from amur.serve.testing import ServedAmur
 SMALL_FILES = 2000
 BIG_BYTES = 105 * 1024 * 1024 + 12_345
 ROOT = Path(__file__).parents[2]
+UNSAFE_KEYS = (
+    "//", "/lead", "..", ".", "a/../b", "a/./b", "../../etc/passwd", "a\\b", "a:b",
+)  # fmt: skip
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -130,3 +134,74 @@ def same_tree() -> Callable[[Path, Path], None]:
         assert tree(left) == tree(right)
 
     return compare
+
+
+class Bundled(NamedTuple):
+    """A bucket to ask bundles of: the same keys, in the same order, of every client."""
+
+    bucket: str
+    keys: list[str]
+    members: list[tuple[str, bytes]]  # names and bytes, in the order that the stream must have
+    skipped: list[dict[str, str]]  # as the document of errors must have it
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        """Objects, bytes of objects, keys that were skipped."""
+        return len(self.members), sum(len(body) for _, body in self.members), len(self.skipped)
+
+
+@pytest.fixture(scope="session")
+def bundled(s3: Any, odd_keys: list[str]) -> Bundled:
+    """2,000 small objects, one of 20 MB, odd keys of which some may not be members, none at all."""
+    dice = random.Random(9)
+    bodies = {
+        f"train/{number % 11}/img_{number:05d}.jpg": dice.randbytes(
+            dice.choice((0, 1, 511, 512, 513, 4096, 10_000))
+        )
+        for number in range(SMALL_FILES)
+    }
+    bodies |= {key: key.encode() for key in odd_keys}
+    bodies |= {"__bundle_errors.json": b"mine", "big.bin": dice.randbytes(20_000_000)}
+    bucket = f"bundled-{random.randrange(16**6):06x}"
+    s3.create_bucket(Bucket=bucket)
+
+    def put(key: str) -> None:
+        s3.put_object(Bucket=bucket, Key=key, Body=bodies[key])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, bodies))
+    keys = [*bodies, "missing/one", "missing/two"]
+    dice.shuffle(keys)
+    reasons = (
+        dict.fromkeys(UNSAFE_KEYS, "UnsafeName")
+        | dict.fromkeys(("missing/one", "missing/two"), "NoSuchKey")
+        | {"a\tb": "ControlCharacterInName", "__bundle_errors.json": "ReservedName"}
+        | {"trail/": "DirectoryWithBody", "d/" * 512: "DirectoryWithBody"}
+    )
+    return Bundled(
+        bucket,
+        keys,
+        [(key, bodies[key]) for key in keys if key not in reasons],
+        [{"key": key, "reason": reasons[key]} for key in keys if key in reasons],
+    )
+
+
+@pytest.fixture
+def tigris(run: Run, server: ServedAmur, tmp_path: Path) -> Run:
+    """Run a shell line in which `tigris` is Tigris' own command line, in a home of its own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    programs = Path(__file__).parent / "node/node_modules/.bin"
+    assert (programs / "tigris").exists(), "tigris is missing: `make test` installs it"
+
+    def runner(line: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "AWS_ENDPOINT_URL_S3": server.endpoint,
+            "TIGRIS_NO_UPDATE_CHECK": "1",
+            "TIGRIS_NO_TELEMETRY": "1",
+        }
+        return run("bash", "-eo", "pipefail", "-c", line, environment=environment, **more)
+
+    return runner
