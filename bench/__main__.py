@@ -18,12 +18,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bench.bundles import Bundles, Target, Way
+from bench.bundles import Bundles
 from bench.bundles import Plan as BundlesPlan
 from bench.picture import draw, draw_bundles
+from bench.report import printed_targets, printed_ways, publish
 from bench.rows import MIB, Plan, Row, Table
 
 RESULTS = Path(__file__).with_name("results")
+GUIDE = Path(__file__).parents[1] / "docs" / "bundles.md"  # holds the table of `latest`
 
 
 def main() -> None:
@@ -59,22 +61,24 @@ def _bundles(
     quick = arguments.quick
     samples = 2_000 if quick else 10_000
     plan = BundlesPlan(
-        rounds=1 if quick else 3,
-        seconds=0.3 if quick else 1,
+        seconds=0.5 if quick else 3,
         samples=arguments.samples if arguments.samples >= 0 else samples,
         workers=arguments.workers,
     )
     bundles = Bundles(plan, work, lambda told: console.print(f"  {told}", highlight=False))
     bundles.fill()
-    console.print(_printed_ways(bundles.ways), _printed_targets(bundles.targets))
+    console.print(printed_ways(bundles.ways), printed_targets(bundles.targets))
+    machine |= {"load_after": round(os.getloadavg()[0], 2)}
     told = {
-        "machine": machine | {"load_after": round(os.getloadavg()[0], 2)},
+        "machine": machine,
         "ways": [way.as_dict() for way in bundles.ways],
         "targets": [target.as_dict() for target in bundles.targets],
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{arguments.name}-bundles.json").write_text(json.dumps(told, indent=1) + "\n")
     draw_bundles(bundles.ways, machine, RESULTS / f"{arguments.name}-bundles.png")
+    if arguments.name == "latest" and not quick:
+        publish(GUIDE, machine, bundles.ways, bundles.targets)
 
 
 def _arguments() -> argparse.Namespace:
@@ -140,37 +144,6 @@ def _printed(rows: list[Row]) -> RichTable:
             row.target,
             "" if row.holds is None else "holds" if row.holds else "MISSED",
         )
-    return table
-
-
-def _printed_ways(ways: list[Way]) -> RichTable:
-    table = RichTable(title="Many objects: one bundle, or a GET for each")
-    for name in ("objects", "way", "seconds", "objects/s", "MB/s", "server us CPU", ""):
-        table.add_column(name, justify="left" if name in ("objects", "way", "") else "right")
-    group = ""
-    for way in ways:
-        if group and way.group != group:
-            table.add_section()
-        table.add_row(
-            way.group if way.group != group else "",
-            way.name,
-            f"{way.seconds:.3f}",
-            f"{way.rate:,.0f}",
-            f"{way.rate * way.size / 1e6:,.1f}",
-            "" if way.cpu_us is None else f"{way.cpu_us:,.1f}",
-            way.note,
-        )
-        group = way.group
-    return table
-
-
-def _printed_targets(targets: list[Target]) -> RichTable:
-    table = RichTable()
-    for name in ("target", "measured", "wanted", ""):
-        table.add_column(name, justify="right" if name == "measured" else "left")
-    for each in targets:
-        value = f"{each.value:.2f} {each.unit}"
-        table.add_row(each.name, value, each.bound, "holds" if each.holds else "MISSED")
     return table
 
 

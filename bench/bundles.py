@@ -62,10 +62,8 @@ class Target:
 
 @dataclass
 class Plan:
-    """`rounds` of all ways in turn. Each repeats what takes less than `seconds`; what takes more
-    than twice as long is done in the first round only."""
+    """All ways are tried in turn, each until its runs took `seconds` together."""
 
-    rounds: int
     seconds: float
     samples: int  # of the loaders; 0 for none
     workers: int
@@ -138,7 +136,7 @@ class Bundles:
                     "GET after GET, boto3": boto3_loop,
                 },
             )
-        bare = load.cycle(source.gets(), 3 * self.plan.seconds, AT_ONCE)
+        bare = load.cycle(source.gets(), self.plan.seconds, AT_ONCE)
         assert not bare.bad
         found[f"{AT_ONCE} GETs at once, wrk"] = (OBJECTS / bare.rate, bare.cpu_us)
         for name, (seconds, cpu_us) in found.items():
@@ -164,14 +162,10 @@ class Bundles:
         """(median seconds of a run, microseconds of the server's CPU for each object) of each."""
         runs: dict[str, list[float]] = {name: [] for name in ways}
         spent = dict.fromkeys(ways, 0.0)
-        for _ in range(self.plan.rounds):
-            for name, read in ways.items():
-                if runs[name] and runs[name][0] > 2 * self.plan.seconds:
-                    continue  # long enough for once to do
-                before, until = cpu_seconds(server.processes()), self.plan.seconds
-                while until > 0:
-                    runs[name].append(read())
-                    until -= runs[name][-1]
+        while due := [name for name, times in runs.items() if sum(times) < self.plan.seconds]:
+            for name in due:
+                before = cpu_seconds(server.processes())
+                runs[name].append(ways[name]())
                 spent[name] += cpu_seconds(server.processes()) - before
         return {
             name: (statistics.median(times), spent[name] / len(times) / OBJECTS * 1e6)
@@ -184,23 +178,29 @@ class Bundles:
             far = access._replace(host=delay.host)
             for near in sources:
                 source = Source(far, near.bucket, near.keys, near.size, self.work)
-                self._far_ways(source)
+                self._far_ways(server, source)
 
-    def _far_ways(self, source: Source) -> None:
+    def _far_ways(self, server: ServedAmur, source: Source) -> None:
         group = f"{OBJECTS:,} x {source.size // KIB} KiB, {ROUND_TRIP_S * 1000:.0f} ms away"
-
-        def add(name: str, runs: list[float], note: str = "", scale: float = 1) -> None:
-            seconds = statistics.median(runs) * scale
-            self._add(Way(group, name, OBJECTS, source.size, seconds, note=note))
-
-        rounds = range(self.plan.rounds)
         with Gets(source, 0, 1) as one, Gets(source, 0, AT_ONCE) as threads:
-            few = [one.read(source.paths()[:ONE_BY_ONE])]
-            add("GET after GET, urllib3", few, f"{ONE_BY_ONE} measured", OBJECTS / ONE_BY_ONE)
-            add(f"{AT_ONCE} GETs at once, urllib3", [threads.read() for _ in rounds])
-        source.bundle()  # opens the connection
-        add("bundle, amur.client", [source.bundle() for _ in rounds], "connection open already")
-        add("bundle, curl", [source.curl() for _ in rounds], "with a connection's set-up")
+            source.bundle()  # opens the connection
+            found = self._in_turn(
+                server,
+                {
+                    f"{AT_ONCE} GETs at once, urllib3": threads.read,
+                    "bundle, amur.client": source.bundle,
+                    "bundle, curl": source.curl,
+                },
+            )
+            some = one.read(source.paths()[:ONE_BY_ONE])
+        found["GET after GET, urllib3"] = (some * OBJECTS / ONE_BY_ONE, 0.0)
+        notes = {
+            "GET after GET, urllib3": f"{ONE_BY_ONE} measured",
+            "bundle, curl": "with a connection's set-up",
+        }
+        for name, (seconds, _) in found.items():
+            note = notes.get(name, "")
+            self._add(Way(group, name, OBJECTS, source.size, seconds, note=note))
 
     # --- the loaders ---
     def _loaders(self, server: ServedAmur, access: Access) -> None:

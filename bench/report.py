@@ -1,0 +1,74 @@
+"""The table of bundles on the terminal, and as Markdown in the user's guide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bench.bundles import Target, Way
+
+_BEGIN, _END = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
+
+
+def printed_ways(ways: list[Way]) -> Table:
+    table = Table(title="Many objects: one bundle, or a GET for each")
+    for name in ("objects", "way", "seconds", "objects/s", "MB/s", "server us CPU", ""):
+        table.add_column(name, justify="left" if name in ("objects", "way", "") else "right")
+    group = ""
+    for way in ways:
+        if group and way.group != group:
+            table.add_section()
+        table.add_row(
+            way.group if way.group != group else "",
+            way.name,
+            f"{way.seconds:.3f}",
+            f"{way.rate:,.0f}",
+            f"{way.rate * way.size / 1e6:,.1f}",
+            "" if way.cpu_us is None else f"{way.cpu_us:,.1f}",
+            way.note,
+        )
+        group = way.group
+    return table
+
+
+def printed_targets(targets: list[Target]) -> Table:
+    table = Table()
+    for name in ("target", "measured", "wanted", ""):
+        table.add_column(name, justify="right" if name == "measured" else "left")
+    for each in targets:
+        value = f"{each.value:.2f} {each.unit}"
+        table.add_row(each.name, value, each.bound, "holds" if each.holds else "MISSED")
+    return table
+
+
+def publish(page: Path, machine: dict[str, Any], ways: list[Way], targets: list[Target]) -> None:
+    """Put the figures between the two marks of the page."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    _, mark, after = rest.partition(_END)
+    assert mark, f"{page} has no place for the table"
+    table = "\n".join(_markdown(machine, ways, targets))
+    page.write_text(f"{before}{_BEGIN}{table}\n{_END}{after}")
+
+
+def _markdown(machine: dict[str, Any], ways: list[Way], targets: list[Target]) -> Iterator[str]:
+    yield (
+        f"{machine['date']}, {machine['cores']} cores for server and client together, load average "
+        f"{machine['load_before']} before and {machine['load_after']} after, commit "
+        f"{machine['commit']}:"
+    )
+    for group, some in groupby(ways, lambda way: way.group):
+        yield from ("", f"**{group}**", "", "| way | seconds | objects/s | MB/s | server CPU |  |")
+        yield "|---|---:|---:|---:|---:|---|"
+        for way in some:
+            cost = "" if way.cpu_us is None else f"{way.cpu_us:,.0f} us"
+            rate = way.rate * way.size / 1e6
+            number = f"{way.seconds:.3f}" if way.seconds < 10 else f"{way.seconds:.0f}"
+            yield f"| {way.name} | {number} | {way.rate:,.0f} | {rate:,.1f} | {cost} | {way.note} |"
+    yield from ("", "| target | wanted | measured | |", "|---|---|---:|---|")
+    for each in targets:
+        holds = "holds" if each.holds else "**missed**"
+        yield f"| {each.name} | {each.bound} | {each.value:.2f} {each.unit} | {holds} |"
