@@ -57,6 +57,12 @@ apt:
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    $(APT_PACKAGES) >/dev/null; fi
 
+# PyTorch is 0.8 GB, or 5 with its CUDA libraries: its tests run where it is, or with TORCH=1.
+$(VENV)/.torch: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+	@touch $@
+
+test: $(if $(TORCH),$(VENV)/.torch)
 test: apt $(VENV)/.test $(VENV)/aws/.installed $(VENV)/s3fs/.installed tests/compat/node/node_modules/.installed
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
