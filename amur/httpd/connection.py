@@ -44,6 +44,7 @@ STALL_BYTES = 16 * KIB  # ... this much has gone
 LINGER_SECONDS = 2.0  # after the last answer, for a client that still sends
 
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS = frozenset((204, 304))
 _NAMES: dict[bytes, str] = {}  # header names as sent, to ours
 _NAMES_MAX = 4096
@@ -354,7 +355,7 @@ class Connection(asyncio.BufferedProtocol):
         """The application waits for it."""
         if exchange.wants_continue:
             exchange.wants_continue = False
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(_CONTINUE)
         self._hold()
 
     def _hold(self) -> None:
@@ -447,6 +448,8 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 head += f"content-length: {len(body)}\r\n"
         data = (head + "\r\n").encode("latin-1")
+        if exchange.wants_continue and exchange.length == 0:  # botocore stumbles without it
+            data = _CONTINUE + data
         if body and not exchange.is_bodiless:
             data += body
         if body is not None and len(data) <= BATCHED_BYTES_MAX:

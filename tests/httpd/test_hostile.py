@@ -313,3 +313,16 @@ async def test_one_failing_sweep_is_not_the_last(
         assert await client.rest() == b""
     assert "once" in caplog.text
     caplog.clear()
+
+
+async def test_continue_is_said_of_an_empty_body() -> None:
+    """It need not be, but botocore takes its next answer on the connection for headers else."""
+    async with talking(echo) as client:
+        for number in range(2):
+            client.send(
+                b"PUT /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n"
+                % number
+            )
+            assert (await client.answer())[0] == 100
+            status, headers, _ = await client.answer()
+            assert (status, headers["x-path"]) == (200, f"/{number}")
