@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+
+_STEM_BYTES = 150  # of a file's name, of which file systems have 255
 
 SCHEMES = ("t3://", "s3://", "tigris://")
 
@@ -67,12 +71,25 @@ def local_parts(name: str) -> tuple[str, ...]:
     Raises AddressError for a name that could lead out of the directory that is copied to, or that
     no file can have: anchors S13 and the like (`..`, absolute, empty components, NUL).
     """
-    parts = tuple(name.rstrip("/").split("/"))
+    parts = tuple(name.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise AddressError("no file can safely be named so")
     if len(PurePosixPath(*parts).parts) != len(parts):
         raise AddressError("no file can safely be named so")
     return parts
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The hidden file `.name.ending` for what is to become `path`; `ending` has 60 bytes at most.
+
+    A long name is cut, and told from others with the same beginning by its hash.
+    """
+    raw = os.fsencode(path.name)
+    stem = path.name
+    if len(raw) > _STEM_BYTES:
+        start = raw[:_STEM_BYTES].decode(errors="ignore")
+        stem = f"{start}.{blake2b(raw, digest_size=16).hexdigest()}"
+    return path.with_name(f".{stem}.{ending}")
 
 
 def printable(text: str) -> str:

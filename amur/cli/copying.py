@@ -210,7 +210,7 @@ def _downloads(
         prefix = source.folder
         for row in walk(remote.s3, source.bucket, prefix):
             name = row["key"][len(prefix) :]
-            if name and not name.endswith("/"):  # else a folder's marker
+            if row["size"] or (name and not name.endswith("/")):  # else a folder's marker
                 yield job(
                     Address(source.bucket, row["key"]), partial(_safe, root, name), row,
                 )  # fmt: skip

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amur.cli.address import Address
+from amur.cli.address import Address, beside
 from amur.cli.remote import Problem, code_of
 from amur.cli.transfer import Workers
 from amur.cli.upload import Settings, same_content
@@ -81,7 +81,7 @@ def _is_there(path: Path, size: int, etag: str, modified: float, settings: Setti
 
 def _small(s3: S3Client, which: Any, path: Path, modified: float, workers: Workers) -> None:
     """In one piece; botocore verifies the checksum as it reads."""
-    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}.amur-partial")
+    partial = beside(path, f"{os.getpid()}.amur-partial")
     try:
         with partial.open("wb") as file:
             body = s3.get_object(**which, ChecksumMode="ENABLED")["Body"]
@@ -102,9 +102,9 @@ class _Partial:
         self._s3, self._which, self._path = s3, which, path
         self._size, self._part_bytes = size, part_bytes
         tag = "".join(each for each in which["IfMatch"] if each.isalnum())
-        stem = f".{path.name[:150]}.{tag[:40]}.{part_bytes // MIB}"
-        self._partial = path.with_name(f"{stem}.amur-partial")
-        self._list = path.with_name(f"{stem}.amur-parts")
+        which_bytes = f"{tag[:40]}.{part_bytes // MIB}"
+        self._partial = beside(path, f"{which_bytes}.amur-partial")
+        self._list = beside(path, f"{which_bytes}.amur-parts")
 
     def run(self, head: Any, modified: float, workers: Workers) -> None:
         there = self._there()

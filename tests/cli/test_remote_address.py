@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from amur.cli.address import (
     Address,
     AddressError,
+    beside,
     is_remote,
     local_parts,
     parse,
@@ -72,3 +76,16 @@ def test_names_that_lead_elsewhere(name: str) -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
     assert printable("ä 木") == "ä 木"
+
+
+@pytest.mark.parametrize("name", ["a", "n" * 255, "あ" * 85, "\udcff" * 255])
+def test_beside(name: str) -> None:
+    """Fits a file system's 255 bytes, and differs wherever the names do."""
+    ending = "x" * 60
+    other = beside(Path("d") / (name[:-1] + "b"), ending)
+    hidden = beside(Path("d") / name, ending)
+    assert hidden.parent == Path("d")
+    assert hidden.name.startswith(".")
+    assert hidden.name.endswith(f".{ending}")
+    assert len(os.fsencode(hidden.name)) <= 255
+    assert hidden != other

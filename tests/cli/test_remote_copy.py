@@ -316,6 +316,27 @@ def test_two_versions_never_meet(
     assert (large.parent / "back").read_bytes() == LARGE[::-1]
 
 
+def test_long_names_that_differ_at_their_end(
+    cli: Any, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    stored = {f"{'n' * 250}{at:02}": str(at) * 3000 for at in range(20)}
+    stored |= {f"{'ä' * 120}{at}": str(at) for at in range(5)}
+    for key, body in stored.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    cli("cp", "-r", f"t3://{bucket}", "back")
+    assert {path.name: path.read_text() for path in (tmp_path / "back").iterdir()} == stored
+
+
+def test_a_folders_marker_with_a_body_is_told(cli: Any, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="dir/", Body=b"lost?")
+    s3.put_object(Bucket=bucket, Key="empty/", Body=b"")
+    s3.put_object(Bucket=bucket, Key="file", Body=b"x")
+    done = cli("cp", "-r", f"t3://{bucket}", "back", code=1)
+    assert f"t3://{bucket}/dir/: no file can safely be named so" in done.stderr
+    assert "copied 1 object" in done.stdout
+    assert done.stderr.count("\n") == 1
+
+
 def test_part_size_grows_with_the_file() -> None:
     settings = upload.Settings(5 * MIB)
     assert settings.part_bytes_of(50_000 * MIB) == 5 * MIB
