@@ -1,7 +1,6 @@
 """`amur bundle`: thousands of objects in one request, as one archive.
 
-The request is `POST /bucket?bundle`, which boto3 does not know: it is signed by botocore and sent
-by botocore's own HTTP session. The archive is written beside its place and moved there when it is
+`amur.client` asks for it. The archive is written beside its place and moved there when it is
 whole, so a stream that breaks never leaves a file that looks whole.
 """
 
@@ -13,24 +12,26 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import typer
 
-from amur.cli.address import Address, parse, printable
+from amur.cli.address import Address, beside, parse, printable
 from amur.cli.output import rate, size
-from amur.cli.remote import CODES, CONNECT_SECONDS, READ_SECONDS, Problem, Remote, command
-from amur.limits import MIB
+from amur.cli.remote import CODES, Problem, Remote, command
+from amur.gateway.bundle.names import ERRORS_NAME
+from amur.limits import BUNDLE_KEYS_MAX, MIB
 
-KEYS_MAX = 5_000  # of one request, everywhere where there are bundles
-REQUEST_BYTES_MAX = 5_000_000
-ERRORS_NAME = "__bundle_errors.json"
+if TYPE_CHECKING:
+    from amur.client.bundle import Bundle, BundleError
+
 COMPRESSIONS = ("none", "gzip", "zstd")
 
 _SUFFIXES = ((".tar.gz", "gzip"), (".tgz", "gzip"), (".tar.zst", "zstd"), (".tzst", "zstd"))
 _PIECE_BYTES = MIB
 _SKIPPED_SHOWN = 20
+_HEADER_BYTES = 768  # of a member, with what fills up its last block
 _RETRIES = 3
 _RETRIED = (500, 502, 503, 504)
 
@@ -85,17 +86,15 @@ def bundle(
     packed = _one_of("--compression", compression or compression_of(output), COMPRESSIONS)
     _one_of("--on-error", on_error, ("skip", "fail"))
     names = [place.folder + each for each in read_keys(keys)]
-    body = msgspec.json.encode({"keys": names})
-    if len(names) > KEYS_MAX or len(body) > REQUEST_BYTES_MAX:
+    if len(names) > BUNDLE_KEYS_MAX:
         raise Problem(
-            f"{len(names):,} keys ({size(len(body))}) are too many for one bundle, which takes "
-            f"{KEYS_MAX:,} keys and {size(REQUEST_BYTES_MAX)}; "
-            f"split -l {KEYS_MAX} makes files of that many"
+            f"{len(names):,} keys are too many for one bundle, which takes {BUNDLE_KEYS_MAX:,}; "
+            f"split -l {BUNDLE_KEYS_MAX} makes files of that many"
         )
     began = time.monotonic()
-    with _requested(remote, place, body, kind, packed, on_error) as answer:
-        written = _written(remote, answer, output)
-        told = _counted(answer.headers, "skipped")
+    with _requested(remote, place, names, kind, packed, on_error) as answer:
+        written = _written(remote, answer, output, packed)
+    told = answer.skipped_count
     skipped = _skipped(output, kind, packed, told)
     _report(remote, place, names, kind, packed, output, written, began, told, skipped)
 
@@ -121,7 +120,7 @@ def read_keys(given: str) -> list[str]:
     """Of the option `--keys`, or of stdin when it is empty. Raises Problem."""
     if "," in given:
         keys = [each.strip() for each in given.split(",") if each.strip()]
-    elif given and Path(given).is_file():
+    elif os.path.isfile(given):  # whatever a key looks like: Path.is_file refuses long ones
         keys = _lines(Path(given).read_bytes(), given)
     elif given:
         keys = [given]
@@ -147,72 +146,32 @@ def _lines(data: bytes, source: str) -> list[str]:
 # --- request and answer ---
 
 
-@contextmanager
 def _requested(
-    remote: Remote, place: Address, body: bytes, kind: str, packed: str, on_error: str
-) -> Iterator[Any]:
-    """The answer with its body unread (urllib3's response in `raw`). Raises Problem."""
-    from botocore.httpsession import URLLib3Session
-    from botocore.utils import get_environ_proxies
+    remote: Remote, place: Address, names: list[str], kind: Any, packed: Any, on_error: Any
+) -> Bundle:
+    """Tried again while the server is too busy: nothing has been written yet. Raises Problem."""
+    from amur.client.bundle import BundleError, bundle_objects
 
-    url = f"{remote.connection.endpoint}/{place.bucket}?bundle"
-    settings: Any = {
-        "proxies": get_environ_proxies(url),
-        "verify": os.environ.get("AWS_CA_BUNDLE") or True,
-        "timeout": (CONNECT_SECONDS, READ_SECONDS),
-    }
-    http = URLLib3Session(**settings)
-    headers = {
-        "Content-Type": "application/json",
-        "X-Tigris-Bundle-Format": kind,
-        "X-Tigris-Bundle-On-Error": on_error,
-        "X-Tigris-Bundle-Compression": packed,
-    }
-    try:
-        answer = _sent(http, remote, url, headers, body)
-        try:
-            if answer.status_code != 200:
-                raise Problem(_refusal(answer.status_code, answer.content, place))
-            yield answer
-        finally:
-            answer.raw.close()  # a stream that is not wanted any more frees the server
-    finally:
-        http.close()
-
-
-def _sent(http: Any, remote: Remote, url: str, headers: dict[str, str], body: bytes) -> Any:
-    """Tried again while the server is too busy: nothing has been written yet."""
-    from botocore.auth import S3SigV4Auth
-    from botocore.awsrequest import AWSRequest
-
-    credentials = remote.session.get_credentials().get_frozen_credentials()
     for attempt in range(_RETRIES + 1):
-        request = AWSRequest("POST", url, headers=dict(headers), data=body, stream_output=True)
-        S3SigV4Auth(credentials, "s3", remote.connection.region).add_auth(request)
-        answer = http.send(request.prepare())
-        if answer.status_code not in _RETRIED or attempt == _RETRIES:
-            return answer
-        answer.raw.close()
+        try:
+            return bundle_objects(
+                remote.s3, place.bucket, names, format=kind, compression=packed, on_error=on_error
+            )
+        except BundleError as error:
+            if error.status not in _RETRIED or attempt == _RETRIES:
+                raise Problem(_refusal(error, place)) from None
         time.sleep(0.2 * 2**attempt)
     raise AssertionError
 
 
-def _refusal(status: int, body: bytes, place: Address) -> str:
-    """What the error document says."""
-    from amur.gateway import xml
-    from amur.gateway.errors import S3Error
-
-    try:
-        root = xml.parse(body, "Error")
-    except S3Error:
-        return f"the server answered with status {status}, and no reason"
-    code, message = root.value("Code"), root.value("Message").rstrip(".")
-    if code == "NoSuchBucket":
+def _refusal(error: BundleError, place: Address) -> str:
+    if not error.code:
+        return f"the server answered with status {error.status}, and no reason"
+    if error.code == "NoSuchBucket":
         return f"there is no bucket {place.bucket}"
-    missing = root.find("MissingKeys")
-    if missing is None:
-        return CODES.get(code) or f"{message} ({code})"
-    keys = [node.text for node in missing.all("Key")]
+    if error.code != "BundleKeyNotFound":
+        return CODES.get(error.code) or f"{error.message.rstrip('.')} ({error.code})"
+    keys = error.missing_keys
     return "\n".join(
         (f"{_number(len(keys), 'key')} can't be read; nothing was written", *_listed(keys))
     )
@@ -228,46 +187,29 @@ def _listed(lines: Sequence[str]) -> Iterator[str]:
         yield f"  ... and {len(lines) - _SKIPPED_SHOWN:,} more"
 
 
-def _counted(headers: Any, name: str) -> int | None:
-    text = headers.get(f"x-tigris-bundle-{name}", "")
-    return int(text) if text.isdecimal() else None
-
-
 # --- writing ---
 
 
-def _written(remote: Remote, answer: Any, output: str) -> int:
+def _written(remote: Remote, answer: Bundle, output: str, packed: str) -> int:
     """The bytes of the archive, all of them written. Raises Problem."""
-    length = answer.headers.get("content-length", "")
-    with (
-        target(output) as file,
-        remote.out.progress("bundle", int(length) if length.isdecimal() else None) as bar,
-    ):
-        count = _copied(answer.raw, file, bar.advance)
-        if length.isdecimal() and count < int(length):  # botocore has urllib3 not look
-            raise Problem(f"the stream broke off after {size(count)} of {size(int(length))}")
-        return count
+    from amur.client.bundle import BundleBroken
 
-
-def _copied(stream: Any, file: IO[bytes], advance: Any) -> int:
-    from urllib3.exceptions import HTTPError
-
+    total = None
+    if packed == "none" and answer.bundle_bytes is not None:
+        total = answer.bundle_bytes + _HEADER_BYTES * (answer.object_count or 0)  # about
     count = 0
-    pieces = stream.stream(_PIECE_BYTES, decode_content=False)
-    while True:
-        try:
-            piece = next(pieces, b"")
-        except (HTTPError, OSError) as error:
-            raise Problem(f"the stream broke off after {size(count)}: {_why(error)}") from None
-        if not piece:
-            return count
-        file.write(piece)
-        count += len(piece)
-        advance(len(piece))
-
-
-def _why(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    with target(output) as file, remote.out.progress("bundle", total) as bar:
+        while True:
+            try:
+                piece = answer.read(_PIECE_BYTES)
+            except BundleBroken as error:
+                why = " ".join(error.message.split())
+                raise Problem(f"the stream broke off after {size(count)}: {why}") from None
+            if not piece:
+                return count
+            file.write(piece)
+            count += len(piece)
+            bar.advance(len(piece))
 
 
 @contextmanager
@@ -288,12 +230,12 @@ def target(output: str) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = beside(path, f"{os.getpid()}.partial")
     try:
         with partial.open("xb") as file:
             yield file
         partial.replace(path)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise Problem(f"can't write {output}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)

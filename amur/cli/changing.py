@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amur.cli import copying
-from amur.cli.address import Address, parse, parse_object, printable
+from amur.cli.address import Address, parse, parse_object
 from amur.cli.copying import PARALLEL, Parallel, Recursive
 from amur.cli.listing import VersionId, missing, walk
 from amur.cli.remote import Problem, Remote, code_of, command
@@ -156,7 +156,7 @@ def touch(remote: Remote, path: Annotated[str, typer.Argument()]) -> None:
             raise
         created = False
     said = f"created {place}" if created else f"{place} exists"
-    remote.out.document({"path": str(place), "created": created}, [printable(said)])
+    remote.out.document({"path": str(place), "created": created}, [said])
 
 
 def presign(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amur.cli.address import Address, parse, printable
+from amur.cli.address import Address, parse
 from amur.cli.output import moment, size
 from amur.cli.remote import Problem, Remote, code_of, command
 
@@ -116,7 +116,7 @@ def object_row(each: Any) -> dict[str, Any]:
 
 
 def _object_line(row: Mapping[str, Any], skipped: int) -> str:
-    name = printable(row["key"][skipped:] or ".")
+    name = row["key"][skipped:] or "."
     if row["is_folder"]:
         return f"{'':19}  {'folder':>10}  {name}"
     return f"{moment(row['modified'])}  {size(row['size']):>10}  {name}"
@@ -187,7 +187,7 @@ def _version_line(row: Mapping[str, Any]) -> str:
     what = "deleted" if row["is_delete_marker"] else size(row["size"])
     mark = "*" if row["is_latest"] else " "
     when = moment(row["modified"])
-    return f"{when}  {what:>10}  {row['version_id']:>19} {mark} {printable(row['key'])}"
+    return f"{when}  {what:>10}  {row['version_id']:>19} {mark} {row['key']}"
 
 
 def first_below(s3: S3Client, place: Address) -> bool:

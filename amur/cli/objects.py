@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amur.cli import changing, copying, download, listing, upload
-from amur.cli.address import Address, local_parts, parse, printable
+from amur.cli.address import Address, local_parts, parse
 from amur.cli.buckets import pairs
 from amur.cli.copying import Access, ContentType
 from amur.cli.listing import Limit, PageToken, VersionId
@@ -163,7 +163,7 @@ def delete(
         remote.s3.delete_object(Bucket=place.bucket, Key=place.key, **given)
     remote.out.document(
         {"action": "deleted", "path": str(place), "count": count},
-        [printable(f"deleted {place}") + (f" ({count:,} versions)" if all_versions else "")],
+        [f"deleted {place}" + (f" ({count:,} versions)" if all_versions else "")],
     )
 
 

@@ -47,7 +47,7 @@ class Output:
             typer.echo(_xml("result", values))
         else:
             for line in _members(values) if lines is None else lines:
-                typer.echo(line)
+                typer.echo(printable(line))
 
     def items(
         self, rows: Iterable[Row], line: Callable[[Any], str], rest: Callable[[], Row] = dict
@@ -63,7 +63,8 @@ class Output:
             if self.format == "json":
                 typer.echo(("," if count else "") + "\n  " + _json(row).decode(), nl=False)
             else:
-                typer.echo(line(row) if self.is_for_people else _xml("item", row))
+                shown = printable(line(row)) if self.is_for_people else _xml("item", row)
+                typer.echo(shown)
             count += 1
         if self.format == "json":
             tail = "".join(
@@ -77,7 +78,7 @@ class Output:
 
     def remark(self, text: str) -> None:
         """Something to know, on stderr."""
-        typer.echo(f"amur: {text}", err=True)
+        typer.echo(printable(f"amur: {text}"), err=True)
 
     def is_watched(self) -> bool:
         return self.is_for_people and sys.stderr.isatty()
@@ -126,7 +127,7 @@ def _members(values: Row) -> Iterator[str]:
             shown = size(value) + (f" ({value:,} bytes)" if value >= 1000 else "")
         else:
             shown = "-" if value in (None, "") else str(value)
-        yield f"{label:<{width}}  {printable(shown)}"
+        yield f"{label:<{width}}  {shown}"
 
 
 def moment(when: datetime) -> str:

@@ -264,6 +264,8 @@ def explained(error: BaseException, endpoint: str = "") -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, UnicodeEncodeError):
+        return "a name that is not UTF-8 can't be a key"
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     return ""

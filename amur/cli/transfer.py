@@ -13,7 +13,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from amur.cli.address import printable
 from amur.cli.output import Bar, Output
 from amur.cli.remote import Remote, code_of, explained
 
@@ -144,7 +143,7 @@ def _settle(
         else:
             tally.failed += 1
             if tally.failed <= _FAILURES_SHOWN:
-                out.remark(f"{printable(job.name)}: {said}")
+                out.remark(f"{job.name}: {said}")
             elif tally.failed == _FAILURES_SHOWN + 1:
                 out.remark("... and more")
 

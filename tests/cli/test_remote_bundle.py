@@ -51,6 +51,7 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
 def test_keys_in_the_option() -> None:
     assert bundle.read_keys("a, b,,c/d") == ["a", "b", "c/d"]
     assert bundle.read_keys("one/key") == ["one/key"]
+    assert bundle.read_keys("k" * 1024) == ["k" * 1024], "longer than any file's name"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +267,36 @@ def test_a_busy_server_is_asked_again(
     done = cli("bundle", "box", "-k", "a", "-o", "c.tar", "--endpoint", endpoint, code=1)
     assert "Reduce your request rate (SlowDown)" in done.stderr
     assert answers == []
+
+
+def test_a_servers_words_do_not_command_the_terminal(
+    cli: Any, stub: tuple[str, list[Answer]], tmp_path: Path
+) -> None:
+    def hostile(handler: BaseHTTPRequestHandler) -> None:
+        body = b"<Error><Code>Odd</Code><Message>a\x1b[2Jb\nc</Message></Error>"
+        handler.send_response(400)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    endpoint, answers = stub
+    answers.append(hostile)
+    done = cli("bundle", "box", "-k", "a", "-o", "b.tar", "--endpoint", endpoint, code=1)
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_a_full_disk_is_told(
+    cli: Any, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, mode: str) -> Any:
+        path.touch()
+        return open("/dev/full", mode.replace("x", "w"))
+
+    monkeypatch.setattr(Path, "open", full)
+    done = cli("bundle", filled, "-k", KEYS[20], "-o", "b.tar", code=1)
+    assert done.stderr == "amur: can't write b.tar: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_device_is_written_to(cli: Any, filled: str) -> None:

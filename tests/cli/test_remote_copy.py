@@ -327,6 +327,17 @@ def test_long_names_that_differ_at_their_end(
     assert {path.name: path.read_text() for path in (tmp_path / "back").iterdir()} == stored
 
 
+def test_a_file_whose_name_is_no_key_is_told(
+    cli: Any, s3: Any, bucket: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "ok").write_text("x")
+    (tmp_path / "tree" / "bad\udcff").write_text("y")
+    done = cli("cp", "-r", "tree", f"t3://{bucket}", code=1)
+    assert "bad\\udcff: a name that is not UTF-8 can't be a key" in done.stderr
+    assert keys(s3, bucket) == ["ok"]
+
+
 def test_a_folders_marker_with_a_body_is_told(cli: Any, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="dir/", Body=b"lost?")
     s3.put_object(Bucket=bucket, Key="empty/", Body=b"")
