@@ -24,7 +24,7 @@ from amur.gateway.bundle.names import ERRORS_NAME
 from amur.limits import BUNDLE_KEYS_MAX, MIB
 
 if TYPE_CHECKING:
-    from amur.client.bundle import Bundle, BundleError
+    from amur.client.bundle import Bundle, BundleError, Skipped
 
 COMPRESSIONS = ("none", "gzip", "zstd")
 
@@ -34,19 +34,6 @@ _SKIPPED_SHOWN = 20
 _HEADER_BYTES = 768  # of a member, with what fills up its last block
 _RETRIES = 3
 _RETRIED = (500, 502, 503, 504)
-
-
-class Skipped(msgspec.Struct):
-    """A key that is not in the archive, and why."""
-
-    key: str
-    reason: str
-
-
-class Manifest(msgspec.Struct):
-    """The last member of an archive that lacks something."""
-
-    skipped: list[Skipped] = []
 
 
 def register(app: typer.Typer) -> None:
@@ -246,6 +233,8 @@ def target(output: str) -> Iterator[IO[bytes]]:
 
 def _skipped(output: str, kind: str, packed: str, told: int | None) -> list[Skipped]:
     """From the manifest in the archive, where it can be looked into afterwards."""
+    from amur.client.bundle import skipped_keys
+
     path = Path(output or "-")
     if told == 0 or not path.is_file():
         return []
@@ -254,7 +243,7 @@ def _skipped(output: str, kind: str, packed: str, told: int | None) -> list[Skip
     try:
         with _unpacked(path, packed) as file:
             data = _from_zip(file) if kind == "zip" else _from_tar(file)
-        return msgspec.json.decode(data, type=Manifest).skipped if data else []
+        return skipped_keys(data) if data else []
     except Exception:
         return []  # the archive is there, and that is what was asked for
 
@@ -309,7 +298,7 @@ def _report(
         answer = {
             "action": "bundled", "bucket": place.bucket, "keys": len(names), "format": kind,
             "compression": packed, "output": None if is_stdout else output, "bytes": written,
-            "skipped_count": count, "skipped": [msgspec.structs.asdict(each) for each in skipped],
+            "skipped_count": count, "skipped": [each._asdict() for each in skipped],
         }  # fmt: skip
         if is_stdout:
             typer.echo(msgspec.json.encode(answer).decode(), err=True)

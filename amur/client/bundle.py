@@ -38,6 +38,7 @@ OnError = Literal["skip", "fail"]
 Format = Literal["tar", "zip"]
 
 _BUFFER_BYTES = 256 << 10
+_DIGITS_MAX = 20  # of a count
 _ERROR_BYTES_MAX = 8 << 20  # 5,000 missing keys of 1,024 bytes, with room for their escapes
 
 
@@ -152,7 +153,7 @@ class Bundle:
             while archive.read(_BUFFER_BYTES):  # to the end of the answer: it proves completeness
                 pass
             if manifest:
-                self.skipped = _manifest(manifest)
+                self.skipped = skipped_keys(manifest)
         except (TarError, zlib.error, EOFError, gzip.BadGzipFile, ZstdError) as error:
             raise self._broken(str(error)) from error
         if self.object_count not in (None, found):
@@ -273,11 +274,13 @@ _element = re.compile(r"<(Code|Message|RequestId|Key)>([^<]*)</\1>").findall
 
 def _count(headers: Mapping[str, str], name: str) -> int | None:
     value = headers.get(name, "")
-    return int(value) if value.isdecimal() else None
+    return int(value) if value.isdecimal() and len(value) <= _DIGITS_MAX else None
 
 
-def _manifest(body: bytes) -> list[Skipped]:
+def skipped_keys(manifest: bytes) -> list[Skipped]:
+    """What ERRORS_NAME tells. Raises TarError."""
     try:
-        return [Skipped(each["key"], each["reason"]) for each in json.loads(body)["skipped"]]
-    except (ValueError, TypeError, KeyError) as error:
+        listed = json.loads(manifest)["skipped"]
+        return [Skipped(str(each["key"]), str(each["reason"])) for each in listed]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise TarError(f"{ERRORS_NAME} can't be read: {error!r}") from error

@@ -11,6 +11,9 @@ from zlib import adler32
 
 _BLOCK = 512
 _EXTENSION_BYTES_MAX = 1 << 20  # a pax header or a long name
+_EXTENSIONS_MAX = 16  # of one member
+_NUMBER_DIGITS_MAX = 20
+_PIECE_BYTES = 64 << 20
 _SIZE_MAX = 5 << 40  # bytes of the largest object
 
 _FILE, _OLD_FILE, _DIRECTORY = b"0", b"\0", b"5"
@@ -34,6 +37,7 @@ def members(read: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:
     padding = 0  # after the body before: read in one call with the next header
     shared: dict[str, str] = {}
     extended: dict[str, str] = {}
+    extensions = 0
     while True:
         block = read(padding + _BLOCK)
         header = block[padding:]
@@ -45,8 +49,9 @@ def members(read: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:
         kind = header[156:157]
         size = _number(header[124:136])
         if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
-            if size > _EXTENSION_BYTES_MAX:
-                raise TarError(f"an extended header of {size} bytes")
+            extensions += 1
+            if size > _EXTENSION_BYTES_MAX or extensions > _EXTENSIONS_MAX:
+                raise TarError(f"{extensions} extended headers, the last of {size} bytes")
             body = _exactly(read, size)
             if kind == _PAX:
                 extended |= _records(body)
@@ -63,6 +68,7 @@ def members(read: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:
                 name = said.get("path", name)
                 size = int(said.get("size", size))
                 extended = {}
+            extensions = 0
             if size > _SIZE_MAX or (size and kind == _DIRECTORY):
                 raise TarError(f"{name!r} of {size} bytes")
             yield name, _exactly(read, size)
@@ -70,7 +76,15 @@ def members(read: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    body = read(size) if size else b""
+    """A large body piece by piece: room is made for what comes, not for what was promised."""
+    if size <= _PIECE_BYTES:
+        body = read(size) if size else b""
+    else:
+        pieces, left = [], size
+        while left and (piece := read(min(left, _PIECE_BYTES))):
+            pieces.append(piece)
+            left -= len(piece)
+        body = b"".join(pieces)
     if len(body) < size:
         raise TarTruncated(f"{size - len(body)} bytes of a member are missing")
     return body
@@ -110,7 +124,7 @@ def _name(header: bytes) -> str:
 
 
 def _records(body: bytes) -> dict[str, str]:
-    """Pax records: `length keyword=value\\n`, where the length counts all of it."""
+    """`path` and `size` of pax records: `length keyword=value\\n`, the length counts all of it."""
     found = {}
     at = 0
     while at < len(body) and body[at]:  # some writers pad with zeros
@@ -122,9 +136,11 @@ def _records(body: bytes) -> dict[str, str]:
         keyword, equals, value = body[start : end - 1].partition(b"=")
         if not equals:
             raise TarError("an extended header is damaged")
-        found[_text(keyword)] = _text(value)
+        if keyword in (b"path", b"size"):
+            found[keyword.decode()] = _text(value)
         at = end
-    if not found.get("size", "0").isdecimal():
+    size = found.get("size", "0")
+    if not size.isdecimal() or len(size) > _NUMBER_DIGITS_MAX:
         raise TarError("an extended header is damaged")
     return found
 

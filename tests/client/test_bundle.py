@@ -128,6 +128,19 @@ def test_an_archive_that_is_not_what_was_announced_is_broken(
         list(bundle)
 
 
+@pytest.mark.parametrize(
+    "manifest", ["{", "[]", "null", '{"skipped": [1]}', '{"skipped": ' + "[" * 100_000]
+)
+def test_a_damaged_manifest_is_broken(s3: Any, stub: Any, manifest: str) -> None:
+    stub.objects[ERRORS_NAME] = manifest.encode()
+    stub.has_counts = False
+    with (
+        pytest.raises(BundleBroken, match=ERRORS_NAME),
+        bundle_objects(s3, "photos", ["a/000", ERRORS_NAME]) as bundle,
+    ):
+        list(bundle)
+
+
 def test_a_lost_manifest_is_broken(s3: Any, stub: Any) -> None:
     stub.plan = [lambda raw: raw[:512] + bytes(1024)]
     with (

@@ -99,7 +99,7 @@ def test_sizes_over_eight_gibibytes_are_understood(form: int) -> None:
     header = io.BytesIO(member.tobuf(form))
     with pytest.raises(TarTruncated, match=str(9 << 30)):
         list(members(reads))
-    assert asked[-1] == 9 << 30
+    assert max(asked) < 1 << 27, "room for what was only promised"
 
 
 def test_a_directory_is_an_empty_object() -> None:
@@ -115,7 +115,15 @@ def test_what_is_no_file_is_refused(kind: bytes) -> None:
 
 @pytest.mark.parametrize(
     "records",
-    [b"5 a\n", b"x path=a\n", b"8 path=a\n", b"99999 path=a\n", b"0 path=a\n", b"11 size=-1\n"],
+    [
+        b"5 a\n",
+        b"x path=a\n",
+        b"8 path=a\n",
+        b"99999 path=a\n",
+        b"0 path=a\n",
+        b"11 size=-1\n",
+        b"5008 size=" + b"9" * 4997 + b"\n",
+    ],
 )
 def test_damaged_records_are_refused(records: bytes) -> None:
     header = tarfile.TarInfo("x")
@@ -123,6 +131,18 @@ def test_damaged_records_are_refused(records: bytes) -> None:
     raw = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0")
     with pytest.raises(TarError, match="damaged"):
         read(raw + written([("a", b"")], tarfile.USTAR_FORMAT))
+
+
+def test_endless_extensions_are_refused() -> None:
+    body = b"30 comment=%b\n" % (b"x" * 18)
+    header = tarfile.TarInfo("x")
+    header.type, header.size = b"x", len(body)
+    one = header.tobuf(tarfile.USTAR_FORMAT) + body.ljust(512, b"\0")
+    member = written([("a", b"1")], tarfile.USTAR_FORMAT)
+    some = one * 16 + member[:1024]
+    assert read(some * 3 + member) == [("a", b"1")] * 4
+    with pytest.raises(TarError, match="extended header"):
+        read(one * 17 + member)
 
 
 def test_an_endless_extension_is_refused() -> None:
