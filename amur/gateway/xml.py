@@ -60,6 +60,9 @@ class Node:
         return default if found is None else found.text.strip()
 
 
+_long_tag = re.compile(rb"<[^<]{%d}" % limits.XML_TAG_BYTES_MAX).search
+
+
 class _Refused(Exception):
     """The document is outside what we accept; never leaves this module."""
 
@@ -72,10 +75,16 @@ class _Builder:
         self.stack: list[Node] = []
         self.texts: list[list[str]] = []
         self.elements = 0
+        self.attributes = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self.elements += 1
-        if self.elements > limits.XML_ELEMENTS_MAX or len(self.stack) >= limits.XML_DEPTH_MAX:
+        self.attributes += len(attributes)
+        if (
+            self.elements > limits.XML_ELEMENTS_MAX
+            or self.attributes > limits.XML_ATTRIBUTES_MAX
+            or len(self.stack) >= limits.XML_DEPTH_MAX
+        ):
             raise _Refused
         local = {key.rpartition(":")[2]: value for key, value in attributes.items()}
         node = Node(name.rpartition(":")[2], local)
@@ -107,6 +116,8 @@ def parse(data: bytes, *roots: str, limit: int = limits.XML_BYTES_MAX) -> Node:
     """
     if len(data) > limit:
         raise S3Error("MalformedXML", "The XML you provided is too large.")
+    if _long_tag(data):  # expat would tell only when it has read all of it
+        raise S3Error("MalformedXML")
     builder = _Builder()
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True

@@ -52,6 +52,8 @@ ATTACKS = {
     "white": b"  \n",
     "text": b"hello",
     "unclosed": b"<a><b></a>",
+    "attributes": b"<a " + b"".join(b'a%d=">" ' % n for n in range(2_000)) + b"/>",
+    "elements with attributes": b"<a>" + b'<b c="" d=""/>' * 5_001 + b"</a>",
     "two roots": b"<a/><a/>",
     "trailing": b"<a/>x",
     "laughs": LAUGHS,
