@@ -35,10 +35,18 @@ def stopping() -> Iterator[ExitStack]:
 Connect = Callable[[ServedAmur], Any]
 
 
+def _wait_for_banners(server: ServedAmur, count: int) -> None:
+    """It is printed a few milliseconds after the first worker answers."""
+    deadline = time.monotonic() + 10
+    while server.output().count("aws s3 cp") < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_first_start_makes_and_tells_a_key(tmp_path: Path) -> None:
     own = {"AMUR_ROOT_ACCESS_KEY_ID": "", "AMUR_ROOT_SECRET_ACCESS_KEY": ""}
     with ServedAmur(tmp_path / "data", environment=own) as server:
-        pass
+        _wait_for_banners(server, 1)
     first = server.output()
     key = re.search(r"access key id +(tid_[A-Za-z0-9]{24})\n", first)
     secret = re.search(r"secret access key +(tsec_[A-Za-z0-9]{48})  \(kept in (.*)\)\n", first)
@@ -52,7 +60,7 @@ def test_first_start_makes_and_tells_a_key(tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert f"export AWS_ENDPOINT_URL={server.endpoint} AWS_DEFAULT_REGION=auto" in first
     with server:
-        pass
+        _wait_for_banners(server, 2)
     assert server.output().count(secret[1]) == 2  # at the first start, in the table and the line
     pasted = re.findall(r"AWS_SECRET_ACCESS_KEY=(.*)\n", server.output())[-1]
     shown = subprocess.run(
