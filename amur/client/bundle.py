@@ -22,7 +22,7 @@ from urllib.parse import quote
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import NoCredentialsError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 from zstandard import ZstdDecompressor, ZstdError
 
 from amur.client.tar import TarError, members
@@ -125,7 +125,8 @@ class Bundle:
             once = getattr(self._raw, "read1", self._raw.read)
             piece: bytes = (self._raw.read() if size < 0 else once(size)) or b""
         except (HTTPError, OSError) as error:
-            raise self._broken(f"the connection broke: {error}") from error
+            why = error.args[0] if isinstance(error, ProtocolError) else error
+            raise self._broken(f"the connection broke: {why}") from error
         if self._left is not None:
             self._left -= len(piece)
         if not piece or size < 0:

@@ -30,7 +30,7 @@ class Keys(Sequence[str]):
     @classmethod
     def from_file(cls, path: Path | str) -> Keys:
         """One key a line; blank lines and lines that begin with # are left out."""
-        with Path(path).open(encoding="utf-8", newline="\n") as lines:
+        with Path(path).open(encoding="utf-8-sig", newline="\n") as lines:
             stripped = (line.rstrip("\r\n") for line in lines)
             return cls(line for line in stripped if line.strip() and line[0] != "#")
 

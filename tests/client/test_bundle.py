@@ -13,7 +13,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from amur.client import BundleBroken, BundleError, Skipped, bundle_objects
+from amur.client import Bundle, BundleBroken, BundleError, Skipped, bundle_objects
 from amur.client.bundle import ERRORS_NAME
 
 OBJECTS = {f"a/{at:03}": bytes([at % 256]) * at * 7 for at in range(200)} | {"ü & ü": b"x"}
@@ -139,6 +139,11 @@ def test_a_damaged_manifest_is_broken(s3: Any, stub: Any, manifest: str) -> None
         bundle_objects(s3, "photos", ["a/000", ERRORS_NAME]) as bundle,
     ):
         list(bundle)
+
+
+def test_a_count_that_is_none_is_not_told() -> None:
+    for value in ("", "-1", "x", "9" * 5_000):
+        assert Bundle({"x-tigris-bundle-count": value}, None).object_count is None
 
 
 def test_a_lost_manifest_is_broken(s3: Any, stub: Any) -> None:

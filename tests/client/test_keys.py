@@ -39,7 +39,7 @@ def test_a_string_is_not_many_keys() -> None:
 
 def test_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys.txt"
-    path.write_text("# of the year\na b.jpg\r\n\n  \nü\x85\u2028.jpg\n #no comment", "utf-8")
+    path.write_text("\ufeff# of the year\na b.jpg\r\n\n  \nü\x85\u2028.jpg\n #no comment", "utf-8")
     assert list(Keys.from_file(path)) == ["a b.jpg", "ü\x85\u2028.jpg", " #no comment"]
 
 
