@@ -8,6 +8,7 @@ import json
 import socket
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
@@ -171,7 +172,8 @@ def stub() -> Iterator[Stub]:
     server.shutdown()
     thread.join()
     for connection in list(server.open):
-        connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # its client has gone
+            connection.shutdown(socket.SHUT_RDWR)
     server.server_close()
 
 
