@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("amur.gateway")
 
-_DRAINED_BYTES_MAX = 64 * limits.KIB
-"""A refused body up to this long is read and dropped, so that the connection lives on."""
-
 _WITH_ATTRIBUTES = frozenset({"PUT", "POST"})
 """Methods whose headers are stored."""
 
@@ -125,7 +122,7 @@ class App:
                 status,
                 exchange.code,
                 perf_counter() - begun,
-                _announced_bytes(request),
+                http.received,
                 exchange.sent,
                 request.headers.get("user-agent", ""),
             )
@@ -302,12 +299,3 @@ def _check_mode(endpoint: Endpoint, authentication: Authentication, request: Req
     # the server's mark for what is not UTF-8; a signature tells whether it was meant
     if authentication.kind == "anonymous" and "\ufffd" in request.path:
         raise S3Error("InvalidURI")
-
-
-def _announced_bytes(request: Request) -> int:
-    """Of the request's body; chunked encoding announces more than anybody drains."""
-    headers = request.headers
-    length = headers.get("content-length")
-    if length is not None:
-        return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
-    return _DRAINED_BYTES_MAX + 1 if "transfer-encoding" in headers else 0
