@@ -16,7 +16,12 @@ which keeps the order of the raw bytes.
                                      a manifest is referenced as (manifest id, 0)
     G ~version n                     garbage: what lost its reference in that commit
     X ~version n                     doomed: nothing referred to it any more at that commit
-    L version n                      replication log
+    L version n                      replication log: the name of what was changed there
+    T bucket esc(key) 0              tombstone of the null version: those up to its version are dead
+    T bucket esc(key) 1 version      tombstone of a version
+    Z name                           tombstone of a bucket
+    C bucket esc(key) version n      pulled chunk n of a large body
+    W bucket esc(key) version        wanted: a body that this region shall have
     Q key                            quarantine: a record given up as lost, from where it stood
     S name                           singletons: store identity, job states, format
 
@@ -39,6 +44,10 @@ REFERENCES = b"R"
 GARBAGE = b"G"
 DOOMED = b"X"
 LOG = b"L"
+TOMBSTONES = b"T"
+BUCKET_TOMBSTONES = b"Z"
+CHUNKS = b"C"
+WANTED = b"W"
 SINGLETONS = b"S"
 QUARANTINE = b"Q"
 
@@ -92,6 +101,13 @@ def split_version(key: bytes) -> tuple[bytes, int]:
     return key[1:OBJECT_PREFIX_BYTES] + raw, VERSION_MAX - int.from_bytes(version, "big")
 
 
+def owner_name(at: bytes) -> tuple[bytes, bytes]:
+    """Bucket id and raw key of a key in O, D or V."""
+    if at.startswith(VERSIONS):
+        return at[1:OBJECT_PREFIX_BYTES], unescaped(at[OBJECT_PREFIX_BYTES:])[0]
+    return at[1:OBJECT_PREFIX_BYTES], at[OBJECT_PREFIX_BYTES:]
+
+
 def upload_key(bucket_id: bytes, key: bytes, upload_id: bytes) -> bytes:
     return UPLOADS + bucket_id + escaped(key) + upload_id
 
@@ -136,3 +152,49 @@ def log_key(version: int, sequence: int) -> bytes:
 
 def singleton_key(name: str) -> bytes:
     return SINGLETONS + name.encode()
+
+
+def tombstone_key(bucket_id: bytes, key: bytes, version: int | None) -> bytes:
+    """Of a version; of the null version with None."""
+    base = TOMBSTONES + bucket_id + escaped(key)
+    return base + b"\x00" if version is None else base + b"\x01" + version_bytes(version)
+
+
+def split_tombstone(at: bytes) -> tuple[bytes, bytes, int | None]:
+    """Bucket id, raw key, and the version (None: the null version) of a key in T."""
+    raw, rest = unescaped(at[OBJECT_PREFIX_BYTES:])
+    version = int.from_bytes(rest[1:], "big") if rest[:1] == b"\x01" else None
+    return at[1:OBJECT_PREFIX_BYTES], raw, version
+
+
+def bucket_tombstone_key(name: str) -> bytes:
+    return BUCKET_TOMBSTONES + name.encode()
+
+
+def chunks_prefix(bucket_id: bytes, key: bytes, version: int) -> bytes:
+    return CHUNKS + bucket_id + escaped(key) + version_bytes(version)
+
+
+def chunk_key(bucket_id: bytes, key: bytes, version: int, number: int) -> bytes:
+    return chunks_prefix(bucket_id, key, version) + number.to_bytes(4, "big")
+
+
+def split_chunk(at: bytes) -> tuple[bytes, bytes, int, int]:
+    """Bucket id, raw key, version and chunk number of a key in C."""
+    raw, rest = unescaped(at[OBJECT_PREFIX_BYTES:])
+    return (
+        at[1:OBJECT_PREFIX_BYTES],
+        raw,
+        int.from_bytes(rest[:8], "big"),
+        int.from_bytes(rest[8:], "big"),
+    )
+
+
+def wanted_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
+    return WANTED + bucket_id + escaped(key) + version_bytes(version)
+
+
+def split_wanted(at: bytes) -> tuple[bytes, bytes, int]:
+    """Bucket id, raw key and version of a key in W."""
+    raw, rest = unescaped(at[OBJECT_PREFIX_BYTES:])
+    return at[1:OBJECT_PREFIX_BYTES], raw, int.from_bytes(rest, "big")

@@ -30,7 +30,7 @@ from amur.meta.engine import (
 )
 from amur.meta.lmdb_files import copy_to, open_files, translated
 from amur.meta.lmdb_keyspace import CHUNK
-from amur.meta.lmdb_watch import Watches
+from amur.meta.lmdb_watch import POLL_SECONDS, Watches
 from amur.meta.lmdb_writer import Waiting, Writer
 from amur.meta.sealing import RESIDUE, damaged, version_of
 
@@ -46,8 +46,9 @@ _new = tuple.__new__
 class LmdbEngine(Engine):
     """Opened in the directory `path`, once in a process, never before a fork.
 
-    `reserve_bytes` of free disk are left to commits that delete. Raises EngineRefused when the
-    files can't be used, EngineFailed when they are damaged.
+    `reserve_bytes` of free disk are left to commits that delete. With `region_number` the versions
+    are that region's. `poll_seconds` is how late a watch may notice another process' commit.
+    Raises EngineRefused when the files can't be used, EngineFailed when they are damaged.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class LmdbEngine(Engine):
         *,
         map_bytes: int = MAP_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
+        region_number: int | None = None,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.path = os.fspath(path)
         self._pid = os.getpid()
@@ -65,9 +68,15 @@ class LmdbEngine(Engine):
         self._keys = self._space.keys
         self._failure: EngineError | None = None
         self._begin = self._env.begin
-        self._watches = Watches(self._last_txn)
+        self._watches = Watches(self._last_txn, poll_seconds)
         self._writer = Writer(
-            self._files, self.path, clock or SystemClock(), reserve_bytes, self._watches, self._fail
+            self._files,
+            self.path,
+            clock or SystemClock(),
+            reserve_bytes,
+            self._watches,
+            self._fail,
+            region_number,
         )
         self._submit = self._writer.queue.put
         self._closing: asyncio.Task[None] | None = None

@@ -1,6 +1,6 @@
 """Watches on the LMDB engine: told by this process' writer, and by the transaction counter.
 
-LMDB tells nobody of a commit, so while somebody waits, the counter is read every `POLL_SECONDS`;
+LMDB tells nobody of a commit, so while somebody waits, the counter is read every `poll_seconds`;
 transactions that this process did not make are another's, whose keys are not known: such a
 wake-up may be spurious.
 """
@@ -18,7 +18,8 @@ POLL_SECONDS = 0.05
 class Watches:
     """The watches of one engine. `last_txn` reads LMDB's transaction counter."""
 
-    def __init__(self, last_txn: Callable[[], int]) -> None:
+    def __init__(self, last_txn: Callable[[], int], poll_seconds: float = POLL_SECONDS) -> None:
+        self.poll_seconds = poll_seconds
         self._last_txn = last_txn
         self._watches: set[LmdbWatch] = set()
         self._own_txns = 0
@@ -82,7 +83,7 @@ class LmdbWatch(Watch):
                 if left <= 0:
                     return False
                 try:
-                    async with asyncio.timeout(min(left, POLL_SECONDS)):
+                    async with asyncio.timeout(min(left, self._watches.poll_seconds)):
                         await event.wait()
                 except TimeoutError:
                     continue

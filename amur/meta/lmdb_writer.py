@@ -32,7 +32,7 @@ from amur.meta.keys import log_key
 from amur.meta.lmdb_files import Files, read_state, translated, write_state
 from amur.meta.lmdb_keyspace import CHUNK, NODE_BYTES, Txn
 from amur.meta.sealing import version_of
-from amur.meta.stamping import stamped
+from amur.meta.stamping import next_version, stamped
 
 if TYPE_CHECKING:
     from amur.meta.lmdb_watch import Watches
@@ -73,6 +73,7 @@ class Writer:
         reserve_bytes: int,
         watches: Watches,
         on_failure: Callable[[EngineError], None],
+        region_number: int | None = None,
     ) -> None:
         self._env, self._main, self._space = files
         self._path = path
@@ -80,6 +81,7 @@ class Writer:
         self._reserve_bytes = reserve_bytes
         self._watches = watches
         self._on_failure = on_failure
+        self._region_number = region_number
         self._failure: EngineError | None = None
         self._next_node = 0
         self._reader_check_at = time.monotonic() + READER_CHECK_SECONDS
@@ -183,7 +185,7 @@ class Writer:
             self._check(txn, commit)
         except (Conflict, EngineDamaged, EngineFull) as error:
             return error
-        version = max(self._clock.now_ns(), last + 1, commit.after + 1)
+        version = next_version(self._clock.now_ns(), last, commit.after, self._region_number)
         for key in commit.delete:
             if len(key) <= CHUNK:
                 txn.delete(key)

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from amur.clock import Clock, SystemClock
 from amur.meta.engine import STOP, Commit, Conflict, Engine, Entry, Visitor, Watch
 from amur.meta.keys import log_key
-from amur.meta.stamping import stamped
+from amur.meta.stamping import next_version, stamped
 
 
 class MemoryEngine(Engine):
     """A sorted list of keys and a dict of values. Nothing survives the process."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, region_number: int | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._region_number = region_number
         self._keys: list[bytes] = []
         self._values: dict[bytes, tuple[bytes, int]] = {}
         self._last_version = 0
@@ -78,7 +79,8 @@ class MemoryEngine(Engine):
             at = bisect_left(self._keys, start)
             if at < len(self._keys) and self._keys[at] < end:
                 raise Conflict
-        version = max(self._clock.now_ns(), self._last_version + 1, commit.after + 1)
+        now = self._clock.now_ns()
+        version = next_version(now, self._last_version, commit.after, self._region_number)
         self._last_version = version
         for key in commit.delete:
             if self._values.pop(key, None) is not None:

@@ -66,11 +66,16 @@ class ObjectRecord(ObjectHead, array_like=True):
     is_null: bool = True  # its version id is "null": written while versioning was not enabled
     region: str = ""  # where it was written; ties between equal versions
     regions: str = ""  # restriction, as in X-Tigris-Regions; "" is none
-    placement: list[str] = []  # regions that hold the bytes
+    placement: list[str] = []  # regions that held the bytes when it was written
     extents: list[Extent] = []
     manifest: bytes = b""  # 16 bytes: the parts are in the manifest table
     part_count: int = 0  # 0: not from a multipart upload
     is_inline: bool = False  # the body stands behind the head of this record
+    holdings: dict[str, int] = {}  # region: counter * 4 + kind; see meta/holdings.py
+    home: str = ""  # the region that must keep the bytes; "" is `region`
+    home_epoch: int = 0  # counts moves
+    tags_at: int = 0  # version of the last change of tags in place, 0 for none
+    acl_at: int = 0
 
     def version_id(self) -> str:
         return "null" if self.is_null else str(self.version)
@@ -103,6 +108,10 @@ class BucketRecord(msgspec.Struct, array_like=True):
     storage_class: str = "STANDARD"
     location: str = ""  # LocationConstraint given at creation
     regions: str = ""  # restriction, as in X-Tigris-Regions
+    accelerate: bool = False  # every region gets a copy of what is written
+    prior: int = 0  # version of the tombstone of the bucket of this name before it
+    changed: dict[str, int] = {}  # setting: when it last changed (a version), if since creation
+    closed_until: int = 0  # ns; no writes until then: it is being deleted
 
 
 class UploadRecord(msgspec.Struct, array_like=True):
@@ -140,18 +149,40 @@ class GarbageRecord(msgspec.Struct, array_like=True):
     is_sealed: bool = False  # of doomed files: nobody appended to them any more at `version`
 
 
-R = TypeVar("R", ObjectHead, ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
+class TombstoneRecord(msgspec.Struct, array_like=True):
+    """A version, the null version of a key or a bucket that is gone for good, while somebody might
+    bring it back. `version` is that of the commit which deleted it, in the region that did."""
+
+    version: int = 0
+    is_emptied: bool = True  # False: of a bucket, whose contents are still to be dropped
+    bucket_id: bytes = b""  # of a bucket
+
+
+R = TypeVar(
+    "R",
+    ObjectHead,
+    ObjectRecord,
+    BucketRecord,
+    UploadRecord,
+    PartRecord,
+    GarbageRecord,
+    TombstoneRecord,
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decode: dict[type, Callable[[bytes | memoryview], Any]] = {
-    kind: msgspec.msgpack.Decoder(kind).decode
-    for kind in (ObjectHead, ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord)
+    kind: msgspec.msgpack.Decoder(kind).decode for kind in R.__constraints__
 }
 _header = Struct(">BQI").unpack_from  # format, version, head length
 
 
 def encode(
-    record: ObjectRecord | BucketRecord | UploadRecord | PartRecord | GarbageRecord,
+    record: ObjectRecord
+    | BucketRecord
+    | UploadRecord
+    | PartRecord
+    | GarbageRecord
+    | TombstoneRecord,
     inline: bytes = b"",
 ) -> bytes:
     """The stored form. Put it with stamp=VERSION_STAMP to have the commit's version in it."""

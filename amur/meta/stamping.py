@@ -6,6 +6,21 @@ from amur.meta.engine import NO_STAMP, Put
 
 VERSION_MAX = 2**64 - 1
 
+REGION_BITS = 6
+"""Lowest bits of a version that name the region which made it: no two regions make the same one."""
+REGIONS_MAX = 1 << REGION_BITS
+
+
+def next_version(now_ns: int, last: int, after: int, number: int | None) -> int:
+    """The version of the next commit: later than `last` and `after`, of region `number` if any."""
+    version = max(now_ns, last + 1, after + 1)
+    return version if number is None else version + ((number - version) & (REGIONS_MAX - 1))
+
+
+def region_number(version: int) -> int:
+    """The region that made a version, where regions have numbers."""
+    return version & (REGIONS_MAX - 1)
+
 
 def version_bytes(version: int) -> bytes:
     """Eight bytes that sort as the version does."""

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from hashlib import blake2b
 
 from amur.limits import LIST_BUCKETS_PAGE_MAX
 from amur.meta import keys
 from amur.meta.engine import ABSENT, STOP, Commit, Entry, Put, prefix_end
-from amur.meta.records import VERSION_STAMP, BucketRecord, ObjectRecord, decode, encode
+from amur.meta.log import bucket_name
+from amur.meta.records import (
+    VERSION_STAMP,
+    BucketRecord,
+    ObjectRecord,
+    TombstoneRecord,
+    decode,
+    encode,
+)
 from amur.objects import multipart
 from amur.objects.core import Core, bucket_key, translation
 from amur.objects.errors import (
@@ -21,6 +30,12 @@ from amur.objects.errors import (
 from amur.objects.history import Change, Extra
 from amur.objects.names import check_bucket_name, text_bytes
 
+SETTINGS = (
+    "acl", "object_acl", "public_list", "versioning", "tags", "cors", "ownership",
+    "storage_class", "regions", "accelerate", "closed_until",
+)  # fmt: skip
+"""What of a bucket may change."""
+
 _TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS)
 _DROP_PAGE = 500
 """Records that a forced deletion removes in one commit."""
@@ -32,21 +47,38 @@ async def create_bucket(core: Core, bucket: BucketRecord) -> BucketRecord:
     """See `Store.create_bucket`. Raises InvalidBucketName, BucketAlreadyExists,
     BucketAlreadyOwnedByYou."""
     check_bucket_name(bucket.name)
-    at = keys.bucket_key(bucket.name)
+    at, grave = keys.bucket_key(bucket.name), keys.bucket_tombstone_key(bucket.name)
 
     async def attempt() -> BucketRecord:
-        entry = await core.engine.get(at)
+        entry, buried = await core.engine.get_many([at, grave])
         if entry is not None:
             taken = decode(entry.value, BucketRecord)
             mine = taken.owner == bucket.owner
             raise (BucketAlreadyOwnedByYou if mine else BucketAlreadyExists)(BucketName=bucket.name)
-        bucket.id = secrets.token_bytes(keys.BUCKET_ID_BYTES)
+        bucket.prior = decode(buried.value, TombstoneRecord).version if buried else 0
+        bucket.id = _bucket_id(core, bucket)
         bucket.created = core.clock.now_ns()
+        expect = [(at, ABSENT), (grave, buried.version if buried else ABSENT)]
         put = Put(at, encode(bucket), VERSION_STAMP)
-        bucket.version = await core.engine.commit(Commit(expect=[(at, ABSENT)], put=[put]))
+        bucket.version = await core.engine.commit(
+            Commit(expect=expect, put=[put], log=_log(core, bucket.name))
+        )
         return bucket
 
     return await core.transact(attempt)
+
+
+def _bucket_id(core: Core, bucket: BucketRecord) -> bytes:
+    """Never used before. In a cluster two regions that create the same bucket at the same time
+    agree on it: what is written to either is then in one bucket."""
+    if not core.is_cluster:
+        return secrets.token_bytes(keys.BUCKET_ID_BYTES)
+    facts = f"{bucket.name}\n{bucket.owner}\n{bucket.prior}".encode()
+    return blake2b(facts, digest_size=keys.BUCKET_ID_BYTES).digest()
+
+
+def _log(core: Core, name: str) -> list[bytes]:
+    return [bucket_name(name)] if core.is_cluster else []
 
 
 async def read_bucket(core: Core, name: str) -> BucketRecord:
@@ -70,12 +102,23 @@ async def update_bucket(
         assert (record.id, record.name) == (old.id, old.name), "a bucket keeps id and name"
         if old.versioning and not record.versioning:
             raise InvalidBucketState("Versioning can be suspended, never removed")
+        if core.is_cluster:
+            _note_changes(core, old, record)
         put = Put(at, encode(record), VERSION_STAMP)
-        commit = Commit(expect=[(at, entry.version)], put=[put])
+        commit = Commit([(at, entry.version)], put=[put], log=_log(core, name))
         record.version = await core.engine.commit(commit)
         return record
 
     return await core.transact(attempt)
+
+
+def _note_changes(core: Core, old: BucketRecord, record: BucketRecord) -> None:
+    """When each setting was changed, so that regions can merge them one by one."""
+    changed = dict(record.changed)
+    for setting in SETTINGS:
+        if getattr(record, setting) != getattr(old, setting):
+            changed[setting] = core.stamp(max(changed.get(setting, 0), record.created))
+    record.changed = changed
 
 
 async def list_buckets(
@@ -133,8 +176,19 @@ async def _delete_empty(core: Core, name: str) -> None:
     for start, end in ranges:
         if await core.engine.scan(start, end, 1):
             raise BucketNotEmpty(BucketName=name)
-    commit = Commit(expect=[expect], expect_empty=ranges, delete=[expect[0]])
-    await core.engine.commit(commit)
+    puts = []
+    if core.is_cluster:
+        grave = TombstoneRecord(bucket_id=record.id)
+        puts.append(Put(keys.bucket_tombstone_key(name), encode(grave), VERSION_STAMP))
+    await core.engine.commit(
+        Commit(
+            expect=[expect],
+            expect_empty=ranges,
+            put=puts,
+            delete=[expect[0]],
+            log=_log(core, name),
+        )
+    )
 
 
 def _range(table: bytes, bucket_id: bytes) -> tuple[bytes, bytes]:
@@ -143,13 +197,18 @@ def _range(table: bytes, bucket_id: bytes) -> tuple[bytes, bytes]:
 
 async def _empty(core: Core, name: str) -> None:
     """Drop history, then what is newest, so that no history stands alone."""
-    bucket_id = (await core.bucket(name))[0].id
+    await drop_contents(core, (await core.bucket(name))[0].id)
+
+
+async def drop_contents(core: Core, bucket_id: bytes) -> None:
+    """All versions of a bucket that goes (here, or because another region has deleted it)."""
     history = _range(keys.VERSIONS, bucket_id)
     while page := await core.engine.scan(*history, _DROP_PAGE):
-        await core.engine.commit(_dropping(page).commit())
+        await core.engine.commit(_dropping(core, page).commit())
     for table in (keys.OBJECTS, keys.MARKERS):
         while page := await core.engine.scan(*_range(table, bucket_id), _DROP_PAGE):
-            await core.engine.commit(_dropping(page).commit(Extra(expect_empty=[history])))
+            dropping = _dropping(core, page)
+            await core.engine.commit(dropping.commit(Extra(expect_empty=[history])))
 
 
 async def _abort_uploads(core: Core, bucket_id: bytes) -> None:
@@ -158,8 +217,8 @@ async def _abort_uploads(core: Core, bucket_id: bytes) -> None:
             await multipart.abort_at(core, entry.key)
 
 
-def _dropping(page: list[Entry]) -> Change:
-    change = Change([])
+def _dropping(core: Core, page: list[Entry]) -> Change:
+    change = Change(core, [])
     for entry in page:
         change.expect(entry)
         change.drop(entry.key, decode(entry.value, ObjectRecord))

@@ -26,7 +26,7 @@ from amur.objects.writing import place, record_of, stored_checksum
 
 # what of an object lies in its bytes: shared by a copy, moved by a rename
 _BYTES_FIELDS = (
-    "size", "etag", "checksums", "placement", "extents", "manifest", "part_count", "is_inline",
+    "size", "etag", "checksums", "extents", "manifest", "part_count", "is_inline",
 )  # fmt: skip
 _ATTRIBUTE_FIELDS = (
     "content_type", "headers", "metadata", "tags", "owner", "storage_class", "regions",
@@ -98,7 +98,7 @@ def _copied(
         record = record_of(core, attributes)
         record.tags = source.tags
     else:
-        record = ObjectRecord(region=core.region)
+        record = ObjectRecord(region=core.region, placement=[core.region])
         _take_over(record, source, _ATTRIBUTE_FIELDS)
     _take_over(record, source, _BYTES_FIELDS)
     if tags is not None:
@@ -132,14 +132,17 @@ async def rename(core: Core, bucket: str, key: str, new_key: str) -> ObjectRecor
             raise NoSuchKey(Key=key)
         if there.object() is not None:
             raise KeyAlreadyExists(Key=new_key)
-        record = ObjectRecord(region=core.region, acl=source.acl)
+        record = ObjectRecord(region=core.region, placement=[core.region], acl=source.acl)
         _take_over(record, source, _ATTRIBUTE_FIELDS + _BYTES_FIELDS)
         record.is_null = here.bucket.versioning != "Enabled"
-        change = Change([*here.expect(), *there.expect()])
+        core.check_open(here.bucket)
+        change = Change(core, [*here.expect(), *there.expect()])
         # the bytes stay in use: by the new object
         await make_way(core, change, here, garbage=False)
         if here.bucket.versioning:
             add_marker(core, change, here)
+        else:
+            change.bury(here.bucket.id, raw, source)
         await make_way(core, change, there)
         inline = body_of(Found(here.entry, source))
         change.add(keys.object_key(here.bucket.id, new_raw), record, inline)

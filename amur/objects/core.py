@@ -13,7 +13,16 @@ from amur.limits import BUCKET_NAME_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Conflict, Engine, EngineDamaged, EngineFull, Entry
 from amur.meta.records import BucketRecord, RecordDamaged, decode
-from amur.objects.errors import NoSuchBucket, Overloaded, StorageDamaged, StorageFull
+from amur.meta.stamping import next_version
+from amur.objects.errors import (
+    BucketClosed,
+    NoSuchBucket,
+    Overloaded,
+    StorageDamaged,
+    StorageFull,
+)
+from amur.regions.link import Link
+from amur.regions.topology import Region, Topology
 
 T = TypeVar("T")
 
@@ -61,11 +70,22 @@ def bucket_key(name: str) -> bytes:
 class Core:
     """One region's engine, data store and clock, and how operations use them."""
 
-    def __init__(self, engine: Engine, data: DataStore, clock: Clock, region: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        data: DataStore,
+        clock: Clock,
+        region: str,
+        topology: Topology | None = None,
+    ) -> None:
         self.engine = engine
         self.data = data
         self.clock = clock
         self.region = region
+        self.topology = topology or Topology(Region(region, 0))
+        assert self.topology.me.name == region
+        self.is_cluster = self.topology.is_cluster  # what is changed is told to peers
+        self.links: dict[str, Link] = {}  # to peers, by name; set by who opens them
         self.noted_packs: set[bytes] = set()  # where the last given-up body lay: see intake.release
         self._buckets: dict[str, tuple[int, BucketRecord]] = {}
 
@@ -88,6 +108,15 @@ class Core:
         entry = await self.engine.get(key)
         record = self.bucket_of(name, entry)
         return record, (key, entry.version if entry else 0)
+
+    def check_open(self, bucket: BucketRecord) -> None:
+        """Raise BucketClosed while the bucket is being deleted in every region."""
+        if bucket.closed_until and bucket.closed_until > self.clock.now_ns():
+            raise BucketClosed(BucketName=bucket.name)
+
+    def stamp(self, after: int) -> int:
+        """A time for a change in place: later than `after`, and no other region's."""
+        return next_version(self.clock.now_ns(), after, 0, self.topology.me.number)
 
     def bucket_seen(self, name: str) -> BucketRecord | None:
         """The bucket's record as last read: a hint where to look, never an answer."""

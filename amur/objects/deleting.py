@@ -38,9 +38,12 @@ async def _delete_newest(
         check_delete(conditions, here.record)
     if here.record is None and (conditions is not None or not here.bucket.versioning):
         return DeleteResult()
-    change = Change(here.expect())
+    core.check_open(here.bucket)
+    change = Change(core, here.expect())
     await make_way(core, change, here)
     if not here.bucket.versioning:
+        assert here.record is not None
+        change.bury(here.bucket.id, key, here.record)
         await core.engine.commit(change.commit())
         return DeleteResult()
     marker = add_marker(core, change, here)
@@ -72,9 +75,11 @@ async def _delete_version(
         check_delete(conditions, found.record)
     was_newest = not found.entry.key.startswith(keys.VERSIONS)
     # an older one that is promoted meanwhile leaves its place, so the commit conflicts
-    change = Change(here.expect() if was_newest else [])
+    core.check_open(here.bucket)
+    change = Change(core, here.expect() if was_newest else [])
     change.expect(found.entry)
     change.drop(found.entry.key, found.record)
+    change.bury(here.bucket.id, key, found.record)
     if was_newest and here.bucket.versioning:
         await promote(core, change, here)
     await core.engine.commit(change.commit())

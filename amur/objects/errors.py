@@ -150,3 +150,19 @@ class StorageDamaged(StoreError):
 
 class Overloaded(StoreError):
     """Too many conflicts or too much work at once; try again."""
+
+
+class BucketClosed(StoreError):
+    """The bucket is being deleted in every region: no writes for the moment."""
+
+
+class BodyUnreachable(StoreError):
+    """No region that holds the bytes answers: try again, they are not lost."""
+
+
+class RegionUnreachable(StoreError):
+    """A region that must take part does not answer."""
+
+
+class InvalidRegion(StoreError):
+    """A restriction names what is no region of this cluster."""

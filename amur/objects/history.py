@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from amur.meta import keys
 from amur.meta.engine import ABSENT, NO_STAMP, STOP, Commit, Entry, Put, prefix_end
-from amur.meta.records import VERSION_STAMP, BucketRecord, ObjectRecord, decode, encode
+from amur.meta.log import record_name
+from amur.meta.records import (
+    VERSION_STAMP,
+    BucketRecord,
+    ObjectRecord,
+    TombstoneRecord,
+    decode,
+    encode,
+)
 from amur.objects.core import Core, bucket_key
 from amur.objects.references import garbage_put, reference_deletes, reference_puts
 
@@ -88,9 +96,11 @@ class Extra(NamedTuple):
 class Change:
     """A commit under construction, keeping references and garbage notes with the records."""
 
-    __slots__ = ("_delete", "_expect", "_notes", "_put")
+    __slots__ = ("_delete", "_expect", "_is_logged", "_log", "_notes", "_put")
 
-    def __init__(self, expect: list[tuple[bytes, int]]) -> None:
+    def __init__(self, core: Core, expect: list[tuple[bytes, int]]) -> None:
+        self._is_logged = core.is_cluster
+        self._log: list[bytes] = []
         self._expect = expect
         self._put: list[Put] = []
         self._delete: list[bytes] = []
@@ -101,6 +111,17 @@ class Change:
         self._put.append(Put(owner, encode(record, inline), VERSION_STAMP))
         if record.extents or record.manifest:
             self._put += reference_puts(record, owner)
+        if self._is_logged:
+            bucket_id, key = owner[1 : keys.OBJECT_PREFIX_BYTES], owner[keys.OBJECT_PREFIX_BYTES :]
+            self._log.append(record_name(bucket_id, key, record))
+
+    def bury(self, bucket_id: bytes, key: bytes, record: ObjectRecord) -> None:
+        """Tell the other regions that this version, which was dropped, is gone for good."""
+        if self._is_logged:
+            version = None if record.is_null else record.version
+            at = keys.tombstone_key(bucket_id, key, version)
+            self._put.append(Put(at, encode(TombstoneRecord()), VERSION_STAMP))
+            self._log.append(record_name(bucket_id, key, record))
 
     def drop(self, owner: bytes, record: ObjectRecord, *, garbage: bool = True) -> None:
         """Remove a record; its bytes are garbage unless another record takes them over here."""
@@ -124,12 +145,13 @@ class Change:
 
     def commit(self, extra: Extra | None = None) -> Commit:
         if extra is None:
-            return Commit(self._expect, (), self._put, self._delete)
+            return Commit(self._expect, (), self._put, self._delete, self._log)
         return Commit(
             [*self._expect, *extra.expect],
             extra.expect_empty,
             [*self._put, *extra.put],
             [*self._delete, *extra.delete],
+            self._log,
         )
 
 

@@ -88,7 +88,8 @@ async def create_upload(
 
     async def attempt() -> UploadRecord:
         bucket_record, expect = await core.bucket(bucket)
-        initiated = core.clock.now_ns()
+        core.check_open(bucket_record)
+        initiated = core.stamp(0)  # tells the region that has the upload
         upload = UploadRecord(
             id=initiated.to_bytes(8, "big") + os.urandom(8),
             initiated=initiated,

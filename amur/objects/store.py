@@ -47,6 +47,7 @@ from amur.objects.types import (
     UploadRecord,
     Verify,
 )
+from amur.regions.topology import Topology
 
 __all__ = ["ByteRange", "CompletedPart", "Permit", "Store"]
 
@@ -55,9 +56,16 @@ class Store:
     """One region's objects over a metadata engine and a data store."""
 
     def __init__(
-        self, engine: Engine, data: DataStore, clock: Clock, *, region: str = "local"
+        self,
+        engine: Engine,
+        data: DataStore,
+        clock: Clock,
+        *,
+        region: str = "local",
+        topology: Topology | None = None,
     ) -> None:
-        self.core = Core(engine, data, clock, region)
+        """`topology` makes it one of several regions; its own name must be `region`."""
+        self.core = Core(engine, data, clock, region, topology)
 
     # --- buckets ---
     async def create_bucket(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from amur.meta import keys
 from amur.meta.engine import Commit, Put
+from amur.meta.keys import owner_name
+from amur.meta.log import record_name
 from amur.meta.records import Checksum, ObjectRecord, encode, inline_body
 from amur.objects.conditions import check_write
 from amur.objects.core import Core
@@ -74,7 +76,8 @@ async def place(
     here = await newest(core, bucket, raw)
     if conditions is not None:
         check_write(conditions, here.object())
-    change = Change(here.expect())
+    core.check_open(here.bucket)
+    change = Change(core, here.expect())
     if here.entry is not None:
         await make_way(core, change, here)
     record.is_null = here.bucket.versioning != "Enabled"
@@ -122,12 +125,19 @@ async def update_object(
 
     async def attempt() -> ObjectRecord:
         entry, record = await locate(core, bucket, key, version_id)
-        kept = _identity(record)
+        kept, tags, acl = _identity(record), record.tags, record.acl
         change(record)
         assert _identity(record) == kept, "an update never touches version or bytes"
+        log = []
+        if core.is_cluster:
+            if record.tags != tags:
+                record.tags_at = core.stamp(max(record.tags_at, record.version))
+            if record.acl != acl:
+                record.acl_at = core.stamp(max(record.acl_at, record.version))
+            log = [record_name(*owner_name(entry.key), record)]
         inline = inline_body(entry.value) if record.is_inline else b""
         put = Put(entry.key, encode(record, inline))
-        await core.engine.commit(Commit(expect=[(entry.key, entry.version)], put=[put]))
+        await core.engine.commit(Commit([(entry.key, entry.version)], put=[put], log=log))
         return record
 
     return await core.transact(attempt)

@@ -20,13 +20,14 @@ from amur.meta.records import (
     ObjectRecord,
     PartRecord,
     RecordDamaged,
+    TombstoneRecord,
     UploadRecord,
     decode,
     encode,
     inline_body,
 )
 
-KINDS = [ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord]
+KINDS = [ObjectRecord, BucketRecord, UploadRecord, PartRecord, GarbageRecord, TombstoneRecord]
 
 FULL = ObjectRecord(
     version=1_700_000_000_000_000_007,
@@ -49,6 +50,11 @@ FULL = ObjectRecord(
     manifest=bytes(range(16)),
     part_count=3,
     is_inline=True,
+    holdings={"fra": 6},
+    home="sjc",
+    home_epoch=1,
+    tags_at=1_700_000_000_000_000_008,
+    acl_at=1_700_000_000_000_000_009,
 )
 
 

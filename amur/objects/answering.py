@@ -1,0 +1,29 @@
+"""What a region answers its peers. The block service and the simulated link call just these two."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from amur.objects.core import Core
+from amur.objects.replica import body_pieces, take_batch
+from amur.regions.messages import Batch, BodyName, Hello, No, Reply, Request
+
+_ANSWERS: dict[type[Any], Callable[[Core, Any], Awaitable[Reply]]] = {
+    Batch: take_batch,
+}
+
+
+async def answer(core: Core, request: Request) -> Reply:
+    """Raises EngineError kinds and StoreError; the caller makes a refusal of them."""
+    if isinstance(request, Hello):
+        me = core.topology.me
+        return Hello(me.name, me.number, core.topology.names)
+    found = _ANSWERS.get(type(request))
+    return No("unknown question") if found is None else await found(core, request)
+
+
+def open_body(core: Core, name: BodyName, start: int, end: int) -> AsyncGenerator[bytes]:
+    """Bytes that lie here, verified, in pieces of at most CHUNK_BYTES; raises BodyMissing before
+    the first when they don't."""
+    return body_pieces(core, name, start, end)
