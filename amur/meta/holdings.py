@@ -18,7 +18,7 @@ _KIND_MASK = 3
 
 
 def holdings_of(record: ObjectRecord) -> dict[str, int]:
-    """The entries; a record that nobody has touched since it was written has those it began with."""
+    """The entries; of a record that nobody has changed since, those it began with."""
     return record.holdings or dict.fromkeys(record.placement or [record.region], DURABLE)
 
 

@@ -22,6 +22,8 @@ which keeps the order of the raw bytes.
     Z name                           tombstone of a bucket
     C bucket esc(key) version n      pulled chunk n of a large body
     W bucket esc(key) version        wanted: a body that this region shall have
+    K queue ~version n               kept: bytes pulled from another region, as they may go again
+    A bucket esc(key) version        accesses: how often and when a version was read here
     Q key                            quarantine: a record given up as lost, from where it stood
     S name                           singletons: store identity, job states, format
 
@@ -48,6 +50,8 @@ TOMBSTONES = b"T"
 BUCKET_TOMBSTONES = b"Z"
 CHUNKS = b"C"
 WANTED = b"W"
+KEPT = b"K"
+ACCESSES = b"A"
 SINGLETONS = b"S"
 QUARANTINE = b"Q"
 
@@ -198,3 +202,25 @@ def split_wanted(at: bytes) -> tuple[bytes, bytes, int]:
     """Bucket id, raw key and version of a key in W."""
     raw, rest = unescaped(at[OBJECT_PREFIX_BYTES:])
     return at[1:OBJECT_PREFIX_BYTES], raw, int.from_bytes(rest, "big")
+
+
+def kept_key(queue: bytes, sequence: int) -> bytes:
+    """To be stamped at `KEPT_STAMP`; `queue` is one byte, `sequence` as of `garbage_key`."""
+    return KEPT + queue + bytes(8) + sequence.to_bytes(2, "big")
+
+
+KEPT_STAMP = 2
+
+
+def kept_version(at: bytes) -> int:
+    """Version of the commit that put a key in K."""
+    return VERSION_MAX - int.from_bytes(at[KEPT_STAMP : KEPT_STAMP + 8], "big")
+
+
+def access_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
+    return ACCESSES + bucket_id + escaped(key) + version_bytes(version)
+
+
+def split_access(at: bytes) -> tuple[bytes, bytes, int]:
+    """Bucket id, raw key and version of a key in A."""
+    return split_wanted(at)

@@ -21,7 +21,7 @@ class MemoryEngine(Engine):
         self._keys: list[bytes] = []
         self._values: dict[bytes, tuple[bytes, int]] = {}
         self._last_version = 0
-        self._watches: set[_MemoryWatch] = set()
+        self._watches: dict[_MemoryWatch, None] = {}  # in order, for simulations
 
     async def get(self, key: bytes) -> Entry | None:
         return self._get(key)
@@ -93,7 +93,7 @@ class MemoryEngine(Engine):
         for sequence, value in enumerate(commit.log):
             self._store(log_key(version, sequence), value, version)
             touched.append(log_key(version, sequence))
-        for watch in self._watches:
+        for watch in list(self._watches):
             watch.notice(touched)
         return version
 
@@ -104,7 +104,7 @@ class MemoryEngine(Engine):
 
     def watch(self, prefix: bytes) -> Watch:
         watch = _MemoryWatch(self._watches, prefix)
-        self._watches.add(watch)
+        self._watches[watch] = None
         return watch
 
     async def close(self) -> None:
@@ -112,7 +112,7 @@ class MemoryEngine(Engine):
 
 
 class _MemoryWatch(Watch):
-    def __init__(self, registry: set[_MemoryWatch], prefix: bytes) -> None:
+    def __init__(self, registry: dict[_MemoryWatch, None], prefix: bytes) -> None:
         self._registry = registry
         self._prefix = prefix
         self._event = asyncio.Event()
@@ -130,4 +130,4 @@ class _MemoryWatch(Watch):
         return True
 
     def close(self) -> None:
-        self._registry.discard(self)
+        self._registry.pop(self, None)

@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+from amur.objects.bodies import body_pieces
 from amur.objects.core import Core
-from amur.objects.replica import body_pieces, take_batch
-from amur.regions.messages import Batch, BodyName, Hello, No, Reply, Request
+from amur.objects.digesting import take_buckets_ask, take_digest_ask, take_items_ask
+from amur.objects.replica import take_batch
+from amur.regions.messages import (
+    Batch,
+    BodyName,
+    BucketsAsk,
+    DigestAsk,
+    Hello,
+    ItemsAsk,
+    No,
+    Reply,
+    Request,
+)
 
 _ANSWERS: dict[type[Any], Callable[[Core, Any], Awaitable[Reply]]] = {
     Batch: take_batch,
+    DigestAsk: take_digest_ask,
+    ItemsAsk: take_items_ask,
+    BucketsAsk: take_buckets_ask,
 }
 
 

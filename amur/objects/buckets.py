@@ -153,7 +153,7 @@ async def delete_bucket(core: Core, name: str, *, force: bool = False) -> None:
     bucket_id = (await read_bucket(core, name)).id
     await _delete_record(core, name, force=force)
     with translation:
-        await _abort_uploads(core, bucket_id)
+        await abort_uploads(core, bucket_id)
 
 
 async def _delete_record(core: Core, name: str, *, force: bool) -> None:
@@ -211,7 +211,7 @@ async def drop_contents(core: Core, bucket_id: bytes) -> None:
             await core.engine.commit(dropping.commit(Extra(expect_empty=[history])))
 
 
-async def _abort_uploads(core: Core, bucket_id: bytes) -> None:
+async def abort_uploads(core: Core, bucket_id: bytes) -> None:
     while page := await core.engine.scan(*_range(keys.UPLOADS, bucket_id), _DROP_PAGE):
         for entry in page:
             await multipart.abort_at(core, entry.key)

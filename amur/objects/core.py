@@ -8,19 +8,21 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from amur.clock import Clock
-from amur.data.store import DataDamaged, DataFull, DataMissing, DataStore
+from amur.data.store import DataDamaged, DataFull, DataMissing, DataStore, DataUnavailable
 from amur.limits import BUCKET_NAME_BYTES_MAX
 from amur.meta import keys
-from amur.meta.engine import Conflict, Engine, EngineDamaged, EngineFull, Entry
+from amur.meta.engine import Conflict, Engine, EngineDamaged, EngineFull, Entry, prefix_end
 from amur.meta.records import BucketRecord, RecordDamaged, decode
 from amur.meta.stamping import next_version
 from amur.objects.errors import (
+    BodyUnreachable,
     BucketClosed,
     NoSuchBucket,
     Overloaded,
     StorageDamaged,
     StorageFull,
 )
+from amur.objects.flights import Flights
 from amur.regions.link import Link
 from amur.regions.topology import Region, Topology
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 
 ATTEMPTS_MAX = 60
 """Tries of one operation against conflicting commits before the client is told to slow down."""
+
+TIERS = ("inline", "pack", "block", "cache", "remote")
 
 _BACKOFF_FREE_ATTEMPTS = 3
 _BACKOFF_STEP_S = 0.002
@@ -44,6 +48,8 @@ def storage_error(error: Exception) -> Exception:
         return StorageFull("There is no room left to write")
     if isinstance(error, EngineDamaged | RecordDamaged | DataDamaged | DataMissing):
         return StorageDamaged(str(error))
+    if isinstance(error, DataUnavailable):
+        return BodyUnreachable("The bytes can't be reached now")
     return error
 
 
@@ -86,8 +92,13 @@ class Core:
         assert self.topology.me.name == region
         self.is_cluster = self.topology.is_cluster  # what is changed is told to peers
         self.links: dict[str, Link] = {}  # to peers, by name; set by who opens them
+        self.flights = Flights()  # bytes on their way here
+        self.tiers = dict.fromkeys(TIERS, 0)  # reads by where the bytes came from
+        self.reads: dict[tuple[bytes, bytes, int], list[int]] = {}  # see accesses.py
+        self.cache_bytes = 0  # for pulled bytes, at most; 0: a tenth of what is free
         self.noted_packs: set[bytes] = set()  # where the last given-up body lay: see intake.release
         self._buckets: dict[str, tuple[int, BucketRecord]] = {}
+        self._bucket_names: dict[bytes, str] = {}  # by id, for ever: ids are never used again
 
     async def transact(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run read-decide-commit until its commit meets no conflict."""
@@ -122,6 +133,21 @@ class Core:
         """The bucket's record as last read: a hint where to look, never an answer."""
         cached = self._buckets.get(name)
         return cached[1] if cached is not None else None
+
+    async def buckets_of(self, ids: set[bytes]) -> dict[bytes, BucketRecord]:
+        """The current records of buckets by their ids; those that are gone are missing."""
+        unknown = ids - self._bucket_names.keys()
+        if unknown:
+            for entry in await self.engine.scan(keys.BUCKETS, prefix_end(keys.BUCKETS), 1 << 31):
+                self._bucket_names[decode(entry.value, BucketRecord).id] = entry.key[1:].decode()
+        names = {self._bucket_names[each] for each in ids if each in self._bucket_names}
+        found: dict[bytes, BucketRecord] = {}
+        for name in names:
+            here = await self.engine.get(keys.bucket_key(name))
+            if here is not None:
+                record = self.bucket_of(name, here)
+                found[record.id] = record
+        return {each: found[each] for each in ids if each in found}
 
     def bucket_of(self, name: str, entry: Entry | None) -> BucketRecord:
         """Decode a bucket's entry, once for each of its versions."""

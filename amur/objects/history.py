@@ -24,6 +24,7 @@ from amur.meta.records import (
 )
 from amur.objects.core import Core, bucket_key
 from amur.objects.references import garbage_put, reference_deletes, reference_puts
+from amur.objects.wanting import want
 
 
 class Newest(NamedTuple):
@@ -84,6 +85,14 @@ async def newest(core: Core, bucket: str, key: bytes, version: int = 0) -> Newes
     )
 
 
+def newest_of(
+    bucket: BucketRecord, expect: tuple[bytes, int], key: bytes, entry: Entry | None
+) -> Newest:
+    """As `newest`, of what was read already: `entry` is that of O or of D."""
+    record = decode(entry.value, ObjectRecord) if entry is not None else None
+    return Newest(bucket, expect, key, entry, record)
+
+
 class Extra(NamedTuple):
     """What else belongs into a commit that places an object."""
 
@@ -126,6 +135,9 @@ class Change:
     def drop(self, owner: bytes, record: ObjectRecord, *, garbage: bool = True) -> None:
         """Remove a record; its bytes are garbage unless another record takes them over here."""
         self._delete.append(owner)
+        if self._is_logged and record.size and not (record.is_inline or record.extents):
+            # some chunks of it may be here: the placer clears them up
+            self._put.append(want(*keys.owner_name(owner), record.version, durable=False))
         if record.extents or record.manifest:
             self._delete += reference_deletes(record, owner)
             if garbage:

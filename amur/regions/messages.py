@@ -80,11 +80,12 @@ class DigestAsk(_Message, frozen=True):
 
 
 class ItemsAsk(_Message, frozen=True):
-    """The items themselves, at most `limit` and `limit_bytes` (at least one), in order."""
+    """The items themselves, a page of about `limit`, in order, as `asker` may have them."""
 
     start: bytes
     end: bytes
     limit: int
+    asker: str
 
 
 class BucketsAsk(_Message, frozen=True):

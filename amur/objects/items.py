@@ -1,0 +1,139 @@
+"""Reading the replicated state of versions and buckets, as it is sent to peers.
+
+What is local to this region stays here: extents, and an inline body where the receiver may not
+hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from amur.meta import keys
+from amur.meta.engine import Entry, prefix_end
+from amur.meta.log import Changed
+from amur.meta.records import (
+    BucketRecord,
+    ObjectRecord,
+    PartRecord,
+    TombstoneRecord,
+    decode,
+    encode,
+    inline_body,
+)
+from amur.objects.core import Core
+from amur.objects.history import null_in_history
+from amur.regions.messages import Item
+
+_Allowed = frozenset[str] | None
+
+
+async def items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[Item]:
+    """The items that `changed` names, those of their buckets first.
+
+    What is neither there nor buried is left out: something later says what became of it.
+    """
+    versions = [each for each in changed if each.bucket]
+    names = {each.key.decode() for each in changed if not each.bucket}
+    buckets = await core.buckets_of({each.bucket for each in versions})
+    names |= {bucket.name for bucket in buckets.values()}
+    items = [await bucket_item(core, name) for name in sorted(names)]
+    reads = [at for each in versions for at in _places(each)]
+    found = await core.engine.get_many(reads)
+    for position, each in enumerate(versions):
+        bucket = buckets.get(each.bucket)
+        entries = found[4 * position : 4 * position + 4]
+        entry, grave = await _state(core, bucket, each, entries)
+        if entry is not None:
+            items.append(await _version_item(core, bucket, each, entry, peer))
+        elif grave is not None:
+            items.append(_grave_item(each, grave))
+    return items
+
+
+def _places(each: Changed) -> tuple[bytes, bytes, bytes, bytes]:
+    return (
+        keys.object_key(each.bucket, each.key),
+        keys.marker_key(each.bucket, each.key),
+        keys.tombstone_key(each.bucket, each.key, each.version),
+        keys.version_key(each.bucket, each.key, each.version or 0),
+    )
+
+
+async def _state(
+    core: Core, bucket: BucketRecord | None, each: Changed, entries: Sequence[Entry | None]
+) -> tuple[Entry | None, Entry | None]:
+    """The version's entry, or else its tombstone's."""
+    here, marker, grave, older = entries
+    newest = here or marker
+    if newest is not None:
+        record = decode(newest.value, ObjectRecord)
+        if record.is_null if each.version is None else record.version == each.version:
+            return newest, grave
+        if each.version is None and bucket is not None and bucket.versioning:
+            return await null_in_history(core, each.bucket, each.key), grave
+    return older, grave
+
+
+async def bucket_item(core: Core, name: str) -> Item:
+    entry, grave = await core.engine.get_many(
+        [keys.bucket_key(name), keys.bucket_tombstone_key(name)]
+    )
+    return Item(
+        b"",
+        name.encode(),
+        state=entry.value if entry is not None else b"",
+        grave=decode(grave.value, TombstoneRecord).version if grave is not None else 0,
+        parts=[grave.value] if grave is not None else [],
+    )
+
+
+def _grave_item(each: Changed, grave: Entry) -> Item:
+    version = decode(grave.value, TombstoneRecord).version
+    return Item(each.bucket, each.key, each.version or 0, grave=version)
+
+
+async def _version_item(
+    core: Core, bucket: BucketRecord | None, each: Changed, entry: Entry, peer: str
+) -> Item:
+    record = decode(entry.value, ObjectRecord)
+    restriction = record.regions or (bucket.regions if bucket is not None else "")
+    may_hold = not restriction or peer in core.topology.allowed(restriction)
+    return await portable(core, each, entry, record, may_hold=may_hold)
+
+
+async def portable(
+    core: Core, each: Changed, entry: Entry, record: ObjectRecord, *, may_hold: bool
+) -> Item:
+    """A version as it leaves this region."""
+    state = entry.value
+    if record.extents or (record.is_inline and not may_hold):
+        inline = inline_body(state) if record.is_inline and may_hold else b""
+        record.extents, record.is_inline = [], record.is_inline and may_hold
+        state = encode(record, inline)
+    parts: list[bytes] = []
+    if record.manifest:
+        prefix = keys.MANIFESTS + record.manifest
+        rows = await core.engine.scan(prefix, prefix_end(prefix), record.part_count or 1)
+        parts = [encode(_bare(decode(row.value, PartRecord))) for row in rows]
+    return Item(each.bucket, each.key, each.version or 0, state, parts=parts)
+
+
+def _bare(part: PartRecord) -> PartRecord:
+    return msgspec.structs.replace(part, extents=[])
+
+
+def size_of(item: Item) -> int:
+    """Bytes that an item takes on the wire, nearly."""
+    return len(item.key) + len(item.state) + sum(map(len, item.parts)) + 64
+
+
+def latest_of(items: Iterable[Item]) -> int:
+    """The greatest version that the items speak of: what is committed here is later."""
+    latest = 0
+    for item in items:
+        latest = max(latest, item.version, item.grave)
+        if item.state:
+            latest = max(latest, int.from_bytes(item.state[1:9], "big"))
+    return latest

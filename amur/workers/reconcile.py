@@ -1,0 +1,136 @@
+"""Anti-entropy: compares this region with its peers, range by range, and takes over what differs.
+
+It runs all the time, slowly, and heals whatever the log has missed; after a gap in a peer's log it
+runs at once, and only when it has gone all through does that peer's log count as applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from amur.meta.engine import Commit, Conflict
+from amur.objects.core import Core
+from amur.objects.digesting import END, digest_of, marks
+from amur.objects.peer_state import peer_state, peer_states
+from amur.objects.replica import apply_items
+from amur.regions.link import Link, LinkError
+from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Items, ItemsAsk, Reply
+from amur.workers.worker import State, Worked, Worker, counted
+
+RANGE_ENTRIES = 500  # our own entries in one range: few enough that a difference is cheap
+PAGE_ITEMS = 500
+BUCKETS_PAGE = 500
+CALL_TIMEOUT_SECONDS = 30.0
+START = b""
+
+log = structlog.get_logger("amur.regions")
+
+
+class Reconciler(Worker):
+    """One unit of work is a range of one peer. `fence` is held meanwhile: no tombstone may be
+    collected between a peer's answer and its being applied."""
+
+    name = "reconcile"
+    wait_seconds = 20.0
+
+    def __init__(self, core: Core, fence: asyncio.Lock) -> None:
+        self._core = core
+        self._fence = fence
+        self._turns: list[str] = []  # peers still to be compared with in this round
+        self._position = START
+        self._began_at = 0  # the peer's cursor when its turn began
+        self.rounds = 0
+
+    async def work(self) -> Worked:
+        if not self._turns:
+            self._turns = await self._order()
+            self._position = START
+        if not self._turns:
+            return counted(State.IDLE)
+        link = self._core.links.get(self._turns[0])
+        if link is None:
+            self._next_peer()
+            return counted(State.IDLE)
+        try:
+            async with self._fence:
+                applied = await self._step(link)
+        except LinkError:
+            self._next_peer()
+            return counted(State.IDLE)
+        return counted(State.BUSY if self._turns else State.IDLE, items=applied)
+
+    async def _order(self) -> list[str]:
+        """Peers with a gap first, and alone while there are some."""
+        states = await peer_states(self._core)
+        gaps = [name for name, state in states.items() if state.has_gap]
+        return gaps or list(states)
+
+    def _next_peer(self) -> None:
+        del self._turns[:1]
+        self._position = START
+        self.rounds += not self._turns
+
+    async def _step(self, link: Link) -> int:
+        core, start = self._core, self._position
+        if start == START:
+            self._began_at = (await peer_state(core, link.region.name))[0].cursor
+            await self._buckets(link)
+        mine, cut = await marks(core, start, END, RANGE_ENTRIES)
+        end = cut or END
+        told = await _call(link, DigestAsk(start, end))
+        applied = 0
+        if not isinstance(told, Digest) or told.digest != digest_of(mine):
+            applied = await self._take_over(link, start, end)
+        self._position = end
+        if end == END:
+            await self._close_gap(link.region.name)
+            self._next_peer()
+        return applied
+
+    async def _buckets(self, link: Link) -> None:
+        after = ""
+        while True:
+            page = await _items(link, BucketsAsk(after, BUCKETS_PAGE))
+            await apply_items(self._core, page.items)
+            if not page.next:
+                return
+            after = page.next.decode()
+
+    async def _take_over(self, link: Link, start: bytes, end: bytes) -> int:
+        applied = 0
+        while True:
+            page = await _items(link, ItemsAsk(start, end, PAGE_ITEMS, self._core.region))
+            await apply_items(self._core, page.items)
+            applied += len(page.items)
+            if not page.next:
+                return applied
+            start = page.next
+
+    async def _close_gap(self, peer: str) -> None:
+        """All that the peer had when its turn began is here now."""
+        while True:
+            state, version = await peer_state(self._core, peer)
+            if not state.has_gap:
+                return
+            state.has_gap = False
+            state.applied = max(state.applied, self._began_at)
+            put = state.put(peer)
+            try:
+                await self._core.engine.commit(Commit(expect=[(put.key, version)], put=[put]))
+            except Conflict:
+                continue
+            log.info("caught up with a peer by comparing", peer=peer)
+            return
+
+
+async def _call(link: Link, request: DigestAsk | BucketsAsk | ItemsAsk) -> Reply:
+    return await link.call(request, timeout_s=CALL_TIMEOUT_SECONDS)
+
+
+async def _items(link: Link, request: BucketsAsk | ItemsAsk) -> Items:
+    reply = await _call(link, request)
+    if not isinstance(reply, Items):
+        raise LinkError(f"{link.region.name} answered {type(reply).__name__}")
+    return reply

@@ -1,0 +1,336 @@
+"""A random story of a cluster: clients, faults, and what must be true when all is quiet again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import msgspec
+
+from amur.meta import keys
+from amur.meta.engine import prefix_end
+from amur.meta.records import BucketRecord, ObjectRecord, decode, inline_body
+from amur.objects.core import Core
+from amur.objects.digesting import END, marks
+from amur.objects.errors import StoreError
+from amur.objects.invariants import violations
+from amur.objects.names import key_bytes
+from tests.support.regions_sim import NAMES, SimCluster, SimRegion
+from tests.support.virtual_time import run_virtually
+
+KEYS = ("a", "b", "c/d", "c/e", "é", "\x00")
+BUCKETS = ("plain", "versioned")
+QUIET_SECONDS_MAX = 1000.0
+STORY_SECONDS = 40.0
+
+
+@dataclass
+class Story:
+    trace: str = ""
+    events: int = 0
+    ended_s: float = 0.0
+    acknowledged: int = 0
+    log: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Known:
+    """What clients were told of one key."""
+
+    puts: dict[int, bytes] = field(default_factory=dict)  # version: body, acknowledged
+    null_puts: dict[int, bytes] = field(default_factory=dict)
+    deleted: set[int] = field(default_factory=set)  # versions that somebody tried to delete
+    null_deletes: list[int] = field(default_factory=list)  # clock when tried, ns; see `_judge`
+    marks: dict[tuple[str, int], int] = field(default_factory=dict)  # latest tags_at, acl_at told
+    maybe: int = 0  # writes whose answer never came
+
+
+class Teller:
+    """Runs one story."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = Random(seed)
+        names = NAMES[: self.chance.choice((3, 3, 3, 4, 5))]
+        wild = self.chance.random() < 0.5
+        skews = [self.chance.choice((0.0, 0.1, -600.0, 600.0)) if wild else 0.0 for _ in names]
+        self.cluster = SimCluster(self.chance, names, skews)
+        self.story = Story()
+        self.known: dict[tuple[str, str], Known] = {}
+        self.settings: dict[tuple[str, str], int] = {}  # latest change that was told
+        self.bodies = 0
+
+    async def tell(self) -> Story:
+        cluster, chance = self.cluster, self.chance
+        cluster.pace = chance.choice((0.02, 0.1, 1.0))
+        cluster.log_entries_max = chance.choice((8, 40, 1_000_000))
+        cluster.start()
+        first = cluster.regions[cluster.names[0]]
+        await first.store.create_bucket("plain")
+        await first.store.create_bucket("versioned")
+        await first.store.update_bucket("versioned", _set_versioning("Enabled"))
+        network = cluster.network
+        network.loss = chance.choice((0.0, 0.0, 0.05, 0.3))
+        network.repeat = chance.choice((0.0, 0.1, 0.5))
+        network.stray = chance.choice((0.0, 0.01, 0.1))
+        network.delay_s = chance.choice((0.001, 0.02, 0.1))
+        clients = [asyncio.create_task(self._client(n)) for n in range(4)]
+        faults = asyncio.create_task(self._faults())
+        await asyncio.gather(*clients)
+        await faults
+        await self._calm()
+        await self._judge()
+        loop = asyncio.get_running_loop()
+        self.story.trace = cluster.trace.hexdigest()
+        self.story.events = cluster.trace.count
+        self.story.ended_s = loop.time()
+        await cluster.stop()
+        return self.story
+
+    # --- what happens ---
+    async def _faults(self) -> None:
+        chance, cluster = self.chance, self.cluster
+        loop = asyncio.get_running_loop()
+        while loop.time() < STORY_SECONDS:
+            await asyncio.sleep(chance.uniform(0.1, 6.0))
+            name = chance.choice(cluster.names)
+            match chance.randrange(6):
+                case 0:
+                    cluster.network.cut.add(frozenset((name, chance.choice(cluster.names))))
+                case 1:
+                    cluster.network.cut.clear()
+                case 2:
+                    others = [other for other in cluster.names if other != name]
+                    cluster.network.cut |= {frozenset((name, other)) for other in others}
+                case 3:
+                    cluster.regions[name].clock.skew_s += chance.choice((-3600.0, -1.0, 5.0, 600.0))
+                case _:
+                    await self._restart(cluster.regions[name])
+
+    async def _restart(self, region: SimRegion) -> None:
+        if region.is_up:
+            await region.stop()
+            await asyncio.sleep(self.chance.choice((0.0, 0.5, 5.0)))
+            region.start()
+
+    async def _calm(self) -> None:
+        network = self.cluster.network
+        network.loss = network.repeat = network.stray = 0.0
+        self.cluster.pace = 0.3
+        network.cut.clear()
+        for _ in range(int(QUIET_SECONDS_MAX / 10)):
+            await asyncio.sleep(10)
+            assert not self.cluster.failures, self.cluster.failures
+            if await self._is_quiet():
+                return
+
+    async def _is_quiet(self) -> bool:
+        """Nothing is left to be told or collected, and the regions agree."""
+        regions = list(self.cluster.regions.values())
+        for region in regions:
+            for table in (keys.TOMBSTONES, keys.LOG):
+                if await region.engine.scan(table, prefix_end(table), 1):
+                    return False
+        first = await _state(regions[0].core)
+        return all([await _state(region.core) == first for region in regions[1:]])
+
+    async def _client(self, number: int) -> None:
+        chance = self.chance
+        loop = asyncio.get_running_loop()
+        while loop.time() < STORY_SECONDS:
+            await asyncio.sleep(chance.expovariate(1 / 0.4))
+            region = self.cluster.regions[chance.choice(self.cluster.names)]
+            if not region.is_up:
+                continue
+            bucket, key = chance.choice(BUCKETS), chance.choice(KEYS)
+            operation = chance.choice(_OPERATIONS)
+            known = self.known.setdefault((bucket, key), Known())
+            task = region.spawn(self._operate(operation, region, bucket, key, known))
+            known.maybe += 1
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if not task.cancelled():
+                    raise
+                continue  # the region stopped: nobody knows
+            known.maybe -= 1
+
+    async def _operate(
+        self, operation: str, region: SimRegion, bucket: str, key: str, known: Known
+    ) -> None:
+        try:
+            await getattr(self, f"_{operation}")(region, bucket, key, known)
+        except StoreError:
+            return
+        self.story.acknowledged += 1
+
+    async def _put(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        self.bodies += 1
+        body = f"{self.bodies} {key}".encode()
+        record = await region.store.put(bucket, key, body)
+        (known.null_puts if record.is_null else known.puts)[record.version] = body
+
+    async def _delete(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        known.null_deletes.append(0)
+        await region.store.delete(bucket, key)
+
+    async def _delete_version(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        if known.puts:
+            version = self.chance.choice(sorted(known.puts))
+            known.deleted.add(version)
+            await region.store.delete(bucket, key, version_id=str(version))
+
+    async def _tag(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        tags = {"n": str(self.chance.randrange(1000))}
+        told = await region.store.update_object(
+            bucket, key, lambda record: setattr(record, "tags", tags)
+        )
+        name = ("tags_at", told.version)
+        known.marks[name] = max(known.marks.get(name, 0), told.tags_at)
+
+    async def _acl(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        acl = self.chance.choice(("private", "public-read"))
+        told = await region.store.update_object(
+            bucket, key, lambda record: setattr(record, "acl", acl)
+        )
+        name = ("acl_at", told.version)
+        known.marks[name] = max(known.marks.get(name, 0), told.acl_at)
+
+    async def _setting(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        name = self.chance.choice(("tags", "public_list", "acl"))
+        number = self.chance.randrange(1000)
+        value: Any = {
+            "tags": {"n": str(number)},
+            "public_list": bool(number % 2),
+            "acl": ("private", "public-read")[number % 2],
+        }[name]
+        told = await region.store.update_bucket(bucket, lambda record: setattr(record, name, value))
+        before = self.settings.get((bucket, name), 0)
+        self.settings[bucket, name] = max(before, told.changed.get(name, 0))
+
+    async def _suspend(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        if bucket == "versioned":
+            state = self.chance.choice(("Enabled", "Suspended"))
+            await region.store.update_bucket(bucket, _set_versioning(state))
+
+    async def _create(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        await region.store.create_bucket(self.chance.choice(("plain", "versioned", "third")))
+
+    async def _read(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        reading = await region.store.get(bucket, key)
+        bodies = known.puts | known.null_puts
+        body = bodies.get(reading.record.version)
+        if body is not None:
+            assert reading.body == body, "wrong bytes"
+
+    # --- what must be true ---
+    async def _judge(self) -> None:
+        states = [await _state(region.core) for region in self.cluster.regions.values()]
+        for name, state in zip(self.cluster.names[1:], states[1:], strict=True):
+            assert state == states[0], (
+                f"{name} differs from {self.cluster.names[0]}:" + _difference(states[0], state)
+            )
+        for region in self.cluster.regions.values():
+            assert not (found := await violations(region.core)), found
+            left = await region.engine.scan(keys.TOMBSTONES, prefix_end(keys.TOMBSTONES), 10)
+            assert not left, f"{region.name} keeps tombstones: {left}"
+            left = await region.engine.scan(keys.LOG, prefix_end(keys.LOG), 10)
+            assert not left, f"{region.name} keeps its log: {left}"
+        last = self.cluster.regions[self.cluster.names[-1]]
+        for (bucket, key), known in self.known.items():
+            await self._judge_key(last, bucket, key, known)
+        for (bucket, name), at in self.settings.items():
+            changed = (await last.store.bucket(bucket)).changed
+            assert changed.get(name, 0) >= at, f"{bucket} lost a change of {name}"
+
+    async def _judge_key(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        records = await _versions(region.core, bucket, key)
+        there = {version: body for version, (_, body) in records.items()}
+        for version, body in known.puts.items():
+            if version not in known.deleted:
+                assert there.get(version) == body, f"{bucket}/{key} lost version {version}"
+        for (name, version), at in known.marks.items():
+            if version in records:
+                assert getattr(records[version][0], name) >= at, f"{bucket}/{key} lost {name}"
+        if known.null_puts:
+            latest = max(known.null_puts)
+            nulls = {version for version in there if version >= latest}
+            if latest in there:
+                assert there[latest] == known.null_puts[latest]
+            else:
+                assert nulls or known.null_deletes or known.maybe, f"{bucket}/{key} lost {latest}"
+
+
+_OPERATIONS = (
+    *("put",) * 8, *("delete",) * 3, *("delete_version",) * 2, *("tag",) * 2, "acl", "setting",
+    "suspend", "create", *("read",) * 3,
+)  # fmt: skip
+
+
+def _set_versioning(state: str) -> Any:
+    return lambda record: setattr(record, "versioning", state)
+
+
+async def _state(core: Core) -> dict[Any, Any]:
+    """All that is replicated, as it is in one region."""
+    state: dict[Any, Any] = {}
+    rows = await core.engine.scan(keys.BUCKETS, prefix_end(keys.BUCKETS), 1000)
+    for row in rows:
+        record = decode(row.value, BucketRecord)
+        state[row.key] = msgspec.structs.replace(record, version=0)
+    found, cut = await marks(core, b"", END, 100_000)
+    assert not cut
+    for mark in found:
+        changed = mark.changed
+        if mark.state:
+            state[changed] = mark.state, await _facts(core, changed.bucket, changed.key, mark)
+    return state
+
+
+async def _facts(core: Core, bucket_id: bytes, key: bytes, mark: Any) -> Any:
+    version = int(mark.state.split(b" ")[0])
+    places = [
+        keys.object_key(bucket_id, key),
+        keys.marker_key(bucket_id, key),
+        keys.version_key(bucket_id, key, version),
+    ]
+    for number, entry in enumerate(await core.engine.get_many(places)):
+        if entry is not None:
+            record = decode(entry.value, ObjectRecord)
+            if record.version == version:
+                return number, record, inline_body(entry.value)
+    raise AssertionError("a mark without a record")
+
+
+def _difference(one: dict[Any, Any], other: dict[Any, Any]) -> str:
+    return "\n".join(
+        f"{name}: {one.get(name)} / {other.get(name)}"
+        for name in {*one, *other}
+        if one.get(name) != other.get(name)
+    )
+
+
+async def _versions(core: Core, bucket: str, key: str) -> dict[int, tuple[ObjectRecord, bytes]]:
+    """Version to record and body, of all that are no markers."""
+    record = await core.bucket(bucket)
+    bucket_id, raw = record[0].id, key_bytes(key)
+    newest = await core.engine.get(keys.object_key(bucket_id, raw))
+    prefix = keys.versions_prefix(bucket_id, raw)
+    older = await core.engine.scan(prefix, prefix_end(prefix), 1000)
+    found = {}
+    for entry in ([newest] if newest is not None else []) + older:
+        each = decode(entry.value, ObjectRecord)
+        if not each.is_marker:
+            found[each.version] = each, inline_body(entry.value)
+    return found
+
+
+def run_story(seed: int) -> Story:
+    state = random.getstate()
+    random.seed(seed)  # jitter of retries
+    try:
+        return run_virtually(Teller(seed).tell())
+    finally:
+        random.setstate(state)
