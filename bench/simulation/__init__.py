@@ -1,0 +1,1 @@
+"""A simulation of eleven regions; `bench/simulate.py` runs it."""
