@@ -6,8 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk bsdtar unzip
-APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk libarchive-tools unzip
+APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk bsdtar unzip haproxy
+APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk libarchive-tools unzip haproxy
+export PATH := $(PATH):/usr/sbin  # where haproxy is
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help:
@@ -42,6 +43,12 @@ $(VENV)/s3fs/.installed: $(VENV)/.installed
 	$(VENV)/s3fs/bin/pip install --quiet --disable-pip-version-check -r tests/compat/s3fs.txt
 	@touch $@
 
+# moto[server], which the bucket tests use as an S3 service, brings forty packages with it.
+$(VENV)/moto/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv $(VENV)/moto
+	$(VENV)/moto/bin/pip install --quiet --disable-pip-version-check -r tests/compat/moto.txt
+	@touch $@
+
 # Without scripts: one package's would write to the home directory.
 tests/compat/node/node_modules/.installed: tests/compat/node/package.json | apt
 	cd tests/compat/node && \
@@ -63,7 +70,7 @@ $(VENV)/.torch: $(VENV)/.test
 	@touch $@
 
 test: $(if $(TORCH),$(VENV)/.torch)
-test: apt $(VENV)/.test $(VENV)/aws/.installed $(VENV)/s3fs/.installed tests/compat/node/node_modules/.installed
+test: apt $(VENV)/.test $(VENV)/aws/.installed $(VENV)/s3fs/.installed $(VENV)/moto/.installed tests/compat/node/node_modules/.installed
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 

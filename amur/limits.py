@@ -54,6 +54,7 @@ BODY_RATE_MIN = 1 * KIB  # bytes a second
 INLINE_BYTES_MAX = 4 * KIB  # up to here the body lives in the object's own record
 PACK_BYTES_MAX = 1 * MIB  # up to here it is appended to a pack
 CHUNK_BYTES = 1 * MIB  # one checksum for each
+PULL_CHUNK_BYTES = 4 * MIB  # of a large body pulled from another region: a block file for each
 FILE_BYTES_MAX = 256 * MIB  # payload of one block file; a pack is sealed at this size
 GRACE_SECONDS = 3600  # deleted bytes live on this long, for readers that began before
 UPLOAD_EXPIRY_SECONDS = 7 * 86_400  # an abandoned multipart upload is aborted after this

@@ -25,6 +25,7 @@ CALLS = {
         "amur/gateway/observe.py": "when a request was logged",
         "amur/gateway/metrics.py": "age of other processes' snapshots",
         "amur/serve/jobs.py": "the same",
+        "amur/serve/replicate.py": "the same",
         "amur/serve/layout.py": "when the directory was made, for people",
         "amur/httpd/server.py": "the Date header",
         "amur/serve/checks.py": "is the clock set at all",

@@ -34,7 +34,7 @@ def backup(source: Path, destination: Path) -> None:
 async def _backup(source: Path, target: Layout) -> None:
     _must_be_new(target.root)
     began = time.monotonic()
-    async with opened(source) as (layout, store):
+    async with opened(source, bytes_too=False) as (layout, store):
         make_durable(target.root)
         await store.engine.backup(target.meta)
         staging = layout.run / f"backup-{os.getpid()}"
@@ -48,17 +48,30 @@ async def _backup(source: Path, target: Layout) -> None:
         for file in (layout.identity, layout.root_key):
             if file.exists():
                 _copy(file, target.root / file.name)
+        bucket = layout.block_store()[0]
     sync(target.root)
+    if bucket:
+        typer.echo(
+            f"backed up the metadata to {target.root}; the bytes stay in {bucket}: keep there what "
+            "is deleted for as long as you keep this backup (the bucket's versioning)"
+        )
+        return
     typer.echo(f"backed up to {target.root}: {count:,} data files, {decimal(size)}")
 
 
-def restore(source: Path, destination: Path) -> None:
+def restore(source: Path, destination: Path, *, take_over: bool = False) -> None:
     """`source` is a backup (or a stopped server's directory); `destination` must not exist."""
-    run(lambda: _restore(source, destination.absolute()))
+    run(lambda: _restore(source, destination.absolute(), take_over=take_over))
 
 
-async def _restore(source: Path, target: Path) -> None:
+async def _restore(source: Path, target: Path, *, take_over: bool) -> None:
     layout = layout_of(source)
+    bucket = layout.block_store()[0]
+    if bucket and not take_over:
+        raise Refusal(
+            f"the bytes are in {bucket}: two servers over them would free each other's; if "
+            "the directory that was backed up is gone for good, add --take-over"
+        )
     layout.require()  # written last by a backup: without it the backup was cut off
     _must_be_new(target)
     partial = target.with_name(target.name + ".partial")

@@ -31,15 +31,15 @@ class Tally:
     unreadable: int = 0
 
 
-def info(path: Path) -> None:
+def info(path: Path, config: Path | None) -> None:
     """Print what is stored."""
-    run(lambda: _info(path))
+    run(lambda: _info(path, config))
 
 
-async def _info(path: Path) -> None:
+async def _info(path: Path, config: Path | None) -> None:
     # in a pipe or a file nothing is cut to fit a screen
     console = Console(width=None if sys.stdout.isatty() else 200)
-    async with opened(path) as (layout, store):
+    async with opened(path, config) as (layout, store):
         table = Table(title=str(layout.root), title_justify="left")
         for name in ("bucket", "objects", "bytes", "inline", "older versions", "uploads"):
             left = name == "bucket"
@@ -59,10 +59,12 @@ async def _info(path: Path) -> None:
         files = list(store.data.files())
         region = layout.facts()["region"] if layout.identity.exists() else "local"
         stats = engine.stats()
+        place = layout.block_store()[0] or "files"
+        size = decimal(sum(file.size for file in files))
         console.print(
             f"region {region}, {len(buckets):,} buckets\n"
             f"metadata: {stats['entries']:,} entries, {decimal(stats['used_bytes'])}\n"
-            f"data: {len(files):,} files, {decimal(sum(file.size for file in files))}, "
+            f"data in {place}: {len(files):,} files, {size}, "
             f"{sum(not file.sealed for file in files):,} open; "
             f"free for writing: {decimal(store.data.free_bytes())}\n"
             f"waiting to be freed: {await _count(engine, keys.GARBAGE):,} notes, "
@@ -103,19 +105,19 @@ async def _count(engine: Engine, prefix: bytes) -> int:
     return count
 
 
-def fsck(path: Path, *, repair: bool, accept_loss: bool) -> None:
+def fsck(path: Path, config: Path | None, *, repair: bool, accept_loss: bool) -> None:
     """Exit code 0 when nothing is wrong (any more)."""
     if accept_loss and not repair:
         raise refuse("--accept-loss goes with --repair")
-    if not run(lambda: _fsck(path, repair=repair, accept_loss=accept_loss)):
+    if not run(lambda: _fsck(path, config, repair=repair, accept_loss=accept_loss)):
         raise typer.Exit(1)
 
 
-async def _fsck(path: Path, *, repair: bool, accept_loss: bool) -> bool:
+async def _fsck(path: Path, config: Path | None, *, repair: bool, accept_loss: bool) -> bool:
     from amur.workers.findings import Severity
     from amur.workers.fsck import fsck as check
 
-    async with opened(path, alone=repair) as (_, store):
+    async with opened(path, config, alone=repair) as (_, store):
         report = await check(store.core, repair=repair, accept_loss=accept_loss)
     for finding in report.findings[:LINES_MAX]:
         typer.echo(finding.text())
@@ -139,20 +141,20 @@ async def _fsck(path: Path, *, repair: bool, accept_loss: bool) -> bool:
     return report.is_healthy()
 
 
-def scrub(path: Path) -> None:
+def scrub(path: Path, config: Path | None) -> None:
     """Exit code 0 when every byte that is in use could be read and verified."""
-    if not run(lambda: _scrub(path)):
+    if not run(lambda: _scrub(path, config)):
         raise typer.Exit(1)
 
 
-async def _scrub(path: Path) -> bool:
+async def _scrub(path: Path, config: Path | None) -> bool:
     """Reads only: the round of the jobs process keeps its place."""
-    from amur.data.store import DataError
+    from amur.data.store import DataError, DataUnavailable
     from amur.workers.owners import extent_at
 
     checked = size = 0
     bad: list[str] = []
-    async with opened(path) as (_, store):
+    async with opened(path, config) as (_, store):
         at, end = keys.REFERENCES, prefix_end(keys.REFERENCES)
         while page := await store.engine.scan(at, end, 1000):
             at = page[-1].key + b"\x00"
@@ -165,6 +167,8 @@ async def _scrub(path: Path) -> bool:
                 checked, size = checked + 1, size + extent.length
                 try:
                     await store.data.check(extent)
+                except DataUnavailable:  # says nothing about the bytes
+                    raise
                 except DataError as error:
                     if extent_at(await store.engine.get(owner), (file, offset)) is not None:
                         bad.append(f"{owner!r}: {error}")

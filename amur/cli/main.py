@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from amur.cli import buckets, bundle, changing, configure, copying, listing, objects
+from amur.cli import buckets, bundle, changing, cluster, configure, copying, edge, listing, objects
 from amur.cli.errors import UsageError, refuse
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="The data directory.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings, if the bytes are in a bucket."),
+]
 _DATA = Path("amur-data")
 
 
@@ -56,6 +60,10 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Gateway processes [one per core].")
     ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(metavar="R,...", help="Of gateway, blocks, replicate, jobs [all]."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings in TOML (docs/operations.md).")
     ] = None,
@@ -78,8 +86,8 @@ def serve(
 
     try:
         chosen = settings.load(
-            config, data=data, listen=listen, region=region, workers=workers, domains=domain,
-            tls_cert=tls_cert, tls_key=tls_key, access_log=access_log,
+            config, data=data, listen=listen, region=region, workers=workers, roles=roles,
+            domains=domain, tls_cert=tls_cert, tls_key=tls_key, access_log=access_log,
         )  # fmt: skip
         if unknown := settings.unknown_variables():
             typer.echo(f"amur: no such setting, ignored: {', '.join(unknown)}", err=True)
@@ -101,11 +109,11 @@ def version() -> None:
 
 
 @app.command()
-def info(data: Directory = _DATA) -> None:
+def info(data: Directory = _DATA, config: Config = None) -> None:
     """What is stored: buckets, objects, versions, bytes, files."""
     from amur.cli import inspect
 
-    inspect.info(data)
+    inspect.info(data, config)
 
 
 @app.command()
@@ -115,19 +123,20 @@ def fsck(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="With --repair: drop what can't be read.")
     ] = False,
+    config: Config = None,
 ) -> None:
     """Check that records, references and bytes agree. Stop the server first to repair."""
     from amur.cli import inspect
 
-    inspect.fsck(data, repair=repair, accept_loss=accept_loss)
+    inspect.fsck(data, config, repair=repair, accept_loss=accept_loss)
 
 
 @app.command()
-def scrub(data: Directory = _DATA) -> None:
+def scrub(data: Directory = _DATA, config: Config = None) -> None:
     """Read every stored byte and verify its checksum."""
     from amur.cli import inspect
 
-    inspect.scrub(data)
+    inspect.scrub(data, config)
 
 
 @app.command()
@@ -139,14 +148,21 @@ def backup(destination: Path, data: Annotated[Path, typer.Option()] = _DATA) -> 
 
 
 @app.command()
-def restore(source: Path, data: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+def restore(
+    source: Path,
+    data: Annotated[Path, typer.Argument(metavar="DIR")],
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="The directory that its bucket belonged to is gone."),
+    ] = False,
+) -> None:
     """Make a new data directory from a backup."""
     from amur.cli import copies
 
-    copies.restore(source, data)
+    copies.restore(source, data, take_over=take_over)
 
 
-for _commands in (configure, listing, copying, changing, bundle, buckets, objects):
+for _commands in (configure, listing, copying, changing, bundle, buckets, objects, cluster, edge):
     _commands.register(app)
 
 

@@ -25,7 +25,12 @@ class Span(NamedTuple):
     members: list[int]  # their indices
 
 
-def spans(extents: Sequence[Extent]) -> Iterator[Span]:
+def spans(
+    extents: Sequence[Extent],
+    *,
+    span_bytes_max: int = SPAN_BYTES_MAX,
+    gap_bytes_max: int = GAP_BYTES_MAX,
+) -> Iterator[Span]:
     """All extents of one frame each, in the order of files and places."""
     places = sorted((each.file, each.offset, each.length, at) for at, each in enumerate(extents))
     file, start, end = b"", 0, 0
@@ -34,8 +39,8 @@ def spans(extents: Sequence[Extent]) -> Iterator[Span]:
         stop = offset + CHECKSUM_BYTES + length
         if (
             its_file != file
-            or offset > end + GAP_BYTES_MAX
-            or max(stop, end) - start > SPAN_BYTES_MAX
+            or offset > end + gap_bytes_max
+            or max(stop, end) - start > span_bytes_max
         ):
             if members:
                 yield Span(file, start, end - start, members)

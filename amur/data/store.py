@@ -15,7 +15,7 @@ The data store knows nothing of objects: what is still referenced is the metadat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from amur.extent import Extent
@@ -41,6 +41,10 @@ class DataFull(DataError):
 
 class DataFailed(DataError):
     """An fsync or write failed: what was not acknowledged is lost, the process must stop."""
+
+
+class DataUnavailable(DataError):
+    """The service that keeps the bytes does not answer: nothing is known to be lost; try again."""
 
 
 class FileInfo(NamedTuple):
@@ -87,6 +91,11 @@ class PackWriter(ABC):
 class DataStore(ABC):
     """Bytes under extents. All methods raise DataError kinds only."""
 
+    @property
+    def failure(self) -> DataFailed | None:
+        """Set once the process must stop, and recover by its restart."""
+        return None
+
     @abstractmethod
     def writer(self) -> Writer: ...
 
@@ -122,6 +131,10 @@ class DataStore(ABC):
     @abstractmethod
     def files(self) -> Iterator[FileInfo]:
         """Every file there is."""
+
+    async def sealed(self, file_ids: Collection[bytes]) -> dict[bytes, bool]:
+        """Of those files that are there: whether nobody will append any more."""
+        return {info.id: info.sealed for info in self.files() if info.id in file_ids}
 
     @abstractmethod
     async def unlink(self, file_id: bytes) -> None:

@@ -16,8 +16,11 @@ from amur.clock import Clock, SystemClock
 from amur.gateway.authorize import authorize
 from amur.gateway.body import Receiver, RequestBody, Taken
 from amur.gateway.context import Context, Response
+from amur.gateway.elsewhere import Elsewhere
 from amur.gateway.endpoints import Endpoint, route
 from amur.gateway.errors import S3Error, explained
+from amur.gateway.forward.forwarder import Forwarder
+from amur.gateway.forward.note import HEADER as FORWARDED
 from amur.gateway.handlers import cors
 from amur.gateway.observe import Observer
 from amur.gateway.request import Request, bucket_of_host, host_name
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("amur.gateway")
 
+_EXPLAINED = frozenset({"NotImplemented", "SlowDown", "StorageFull", "ServiceUnavailable"})
+"""Failures (5xx) of which the client is told the reason, and the log nothing: they are expected."""
+
 _WITH_ATTRIBUTES = frozenset({"PUT", "POST"})
 """Methods whose headers are stored."""
 
@@ -44,7 +50,7 @@ Page = Callable[[], Awaitable[Response]]
 class _Exchange:
     """A request, and what became of it: for the answer's headers and the access log."""
 
-    __slots__ = ("code", "endpoint", "first", "key_id", "request", "sent")
+    __slots__ = ("code", "endpoint", "first", "key_id", "request", "sent", "via")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -53,6 +59,7 @@ class _Exchange:
         self.code = ""
         self.first = b""  # of a streamed response
         self.sent = 0
+        self.via: tuple[str, ...] = ()  # regions that have passed it on to us
 
 
 class App:
@@ -69,8 +76,11 @@ class App:
         presign_seconds_max: int = limits.PRESIGN_SECONDS_DEFAULT,
         pages: Mapping[str, Page] | None = None,
         host_id: str = "amur",
+        forwarder: Forwarder | None = None,
     ) -> None:
+        """`forwarder` leads to the other regions; without one everything is answered here."""
         self._store = store
+        self._elsewhere = Elsewhere(store, forwarder) if forwarder is not None else None
         self._keys = keys
         self._clock = clock or SystemClock()
         self._observer = observer or Observer()
@@ -106,7 +116,11 @@ class App:
                 response = await self._answer(exchange, http, now_ns // 1_000_000_000)
             except Exception as error:
                 response = self._failure(exchange, error)
-            if "origin" in request.headers and request.method != "OPTIONS":
+            if (
+                "origin" in request.headers
+                and request.method != "OPTIONS"
+                and not response.is_forwarded
+            ):
                 response.headers += await self._cors_headers(request)
             status = response.status
             await self._send(exchange, response, http)
@@ -129,6 +143,8 @@ class App:
 
     async def _answer(self, exchange: _Exchange, http: HttpExchange, now_s: int) -> Response:
         request = exchange.request
+        if FORWARDED in request.headers and self._elsewhere is not None:
+            exchange.via = self._elsewhere.accept(request, http.target, now_s)
         if request.path in self._pages and not self._is_bucket_host(request):
             return await self._page(exchange)
         request.parse(self._domains)
@@ -156,9 +172,13 @@ class App:
         principal = self._keys.principal(exchange.key_id) if exchange.key_id else ANONYMOUS
         body = RequestBody(source, request.headers, authentication)
         context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
-        if "form" not in endpoint.modes:
-            await authorize(context)
-        response = await endpoint.handler(context)
+        response = None
+        if self._elsewhere is not None:
+            response = await self._elsewhere.answer(context, http.target, exchange.via)
+        if response is None:
+            if "form" not in endpoint.modes:
+                await authorize(context)
+            response = await endpoint.handler(context)
         if response.stream is not None:
             if self._streams >= limits.STREAMS_MAX:
                 await _close(response)
@@ -224,7 +244,7 @@ class App:
             told = error
         else:
             told = S3Error("InternalError")
-        if told.status >= 500 and told.code not in ("NotImplemented", "SlowDown", "StorageFull"):
+        if told.status >= 500 and told.code not in _EXPLAINED:
             log.error("request %s %s failed", request.id, exchange.endpoint, exc_info=error)
             told.message, told.detail = "We encountered an internal error. Please try again.", {}
         exchange.code = told.code
@@ -238,9 +258,10 @@ class App:
     async def _send(self, exchange: _Exchange, response: Response, http: HttpExchange) -> None:
         request = exchange.request
         headers = response.headers
-        headers.append(("x-amz-request-id", request.id))
-        headers.append(("x-amz-id-2", self._host_id))
-        headers.append(("server", "Amur"))
+        if not response.is_forwarded:
+            headers.append(("x-amz-request-id", request.id))
+            headers.append(("x-amz-id-2", self._host_id))
+            headers.append(("server", "Amur"))
         if response.stream is not None and exchange.first:
             await self._stream(exchange, response, http)
         elif request.method == "HEAD":

@@ -7,7 +7,7 @@ aws-chunked, against the decoded length and the last chunk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Protocol, TypeVar
@@ -179,6 +179,25 @@ class RequestBody:
         if decoder is not None:
             decoder.finish()
             self.trailers = decoder.trailers
+
+    @property
+    def is_announced(self) -> bool:
+        """The request says that it has a body, if only an empty one."""
+        return "content-length" in self._headers or "transfer-encoding" in self._headers
+
+    async def wire(self) -> AsyncGenerator[bytes | bytearray]:
+        """The body as it comes, still encoded and not verified, for who passes it on.
+
+        Raises IncompleteBody and RequestTimeout as `stream` does.
+        """
+        guard = _StallGuard(self._source)
+        try:
+            while piece := await guard.wait(self._source.piece()):
+                yield piece
+        except BodyBroken:
+            raise S3Error("IncompleteBody") from None
+        finally:
+            guard.stop()
 
 
 class _Sweeper:

@@ -39,3 +39,4 @@ class Response:
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None  # without Content-Length it goes out in chunks
     trailers: Callable[[], list[tuple[str, str]]] | None = None  # after a stream in chunks
+    is_forwarded: bool = False  # another region's answer, which has all of its headers

@@ -83,13 +83,14 @@ class Endpoint:
 _A, _B = Need.ACCOUNT, Need.BUCKET_OWNER
 _L, _W, _R, _O = Need.LIST, Need.WRITE, Need.READ, Need.OBJECT_OWNER
 _FORCE = "tigris-force-delete x-tigris-force-delete"
+_REGIONS = "x-tigris-regions"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("ListBuckets", "GET service", "s3:ListAllMyBuckets", _A, service.list_buckets),
     # --- buckets ---
     Endpoint(
         "CreateBucket", "PUT bucket", "s3:CreateBucket", _A, buckets.create_bucket,
-        headers="x-tigris-enable-object-acl",
+        headers="x-tigris-enable-object-acl x-tigris-regions",
     ),
     Endpoint("HeadBucket", "HEAD bucket", "s3:ListBucket", _L, buckets.head_bucket),
     Endpoint(
@@ -137,6 +138,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "PutBucketVersioning", "PUT bucket?versioning", "s3:PutBucketVersioning", _B,
         bucket_config.put_versioning,
     ),
+    Endpoint(
+        "GetBucketAccelerateConfiguration", "GET bucket?accelerate",
+        "s3:GetAccelerateConfiguration", _B, bucket_config.get_accelerate,
+    ),
+    Endpoint(
+        "PutBucketAccelerateConfiguration", "PUT bucket?accelerate",
+        "s3:PutAccelerateConfiguration", _B, bucket_config.put_accelerate,
+    ),
     # --- listing ---
     Endpoint(
         "ListObjects", "GET bucket", "s3:ListBucket", _L, listing.list_objects,
@@ -155,29 +164,38 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         multipart.list_uploads,
     ),
     # --- objects ---
-    Endpoint("GetObject", "GET object", "s3:GetObject", _R, get.get_object),
+    Endpoint(
+        "GetObject", "GET object", "s3:GetObject", _R, get.get_object, headers=_REGIONS
+    ),
     Endpoint(
         "BundleObjects", "POST bucket?bundle", "s3:GetObject", _R, bundle.bundle_objects,
         headers="x-tigris-bundle-format x-tigris-bundle-on-error x-tigris-bundle-compression",
     ),
-    Endpoint("HeadObject", "HEAD object", "s3:GetObject", _R, get.head_object),
     Endpoint(
-        "GetObjectVersion", "GET object?versionId", "s3:GetObjectVersion", _R, get.get_object
+        "HeadObject", "HEAD object", "s3:GetObject", _R, get.head_object, headers=_REGIONS
     ),
     Endpoint(
-        "HeadObjectVersion", "HEAD object?versionId", "s3:GetObjectVersion", _R, get.head_object
+        "GetObjectVersion", "GET object?versionId", "s3:GetObjectVersion", _R, get.get_object,
+        headers=_REGIONS,
+    ),
+    Endpoint(
+        "HeadObjectVersion", "HEAD object?versionId", "s3:GetObjectVersion", _R, get.head_object,
+        headers=_REGIONS,
     ),
     Endpoint(
         "GetObjectAttributes", "GET object?attributes", "s3:GetObjectAttributes", _O,
         attributes.get_object_attributes,
     ),
-    Endpoint("PutObject", "PUT object", "s3:PutObject", _W, put.put_object, modes=UPLOAD),
+    Endpoint(
+        "PutObject", "PUT object", "s3:PutObject", _W, put.put_object, modes=UPLOAD,
+        headers=_REGIONS,
+    ),
     Endpoint(
         "PostObject", "POST bucket", "s3:PutObject", _W, post_form.post_object, modes=FORM
     ),
     Endpoint(
         "CopyObject", "PUT object", "s3:PutObject", _W, copy.copy_object,
-        headers="x-tigris-rename",
+        headers="x-tigris-rename x-tigris-regions",
     ),
     Endpoint("DeleteObject", "DELETE object", "s3:DeleteObject", _W, delete.delete_object),
     Endpoint(
@@ -201,7 +219,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     # --- multipart ---
     Endpoint(
-        "CreateMultipartUpload", "POST object?uploads", "s3:PutObject", _W, multipart.create_upload
+        "CreateMultipartUpload", "POST object?uploads", "s3:PutObject", _W,
+        multipart.create_upload, headers=_REGIONS,
     ),
     Endpoint(
         "UploadPart", "PUT object?uploadId", "s3:PutObject", _W, multipart.upload_part,
@@ -237,7 +256,6 @@ def _setting(level: str, sub: str, action: str, handler: Handler) -> Iterator[En
 UNCONFIGURED: tuple[Endpoint, ...] = tuple(
     endpoint
     for level, sub, action in (
-        ("bucket", "accelerate", "AccelerateConfiguration"),
         ("bucket", "encryption", "EncryptionConfiguration"),
         ("bucket", "lifecycle", "LifecycleConfiguration"),
         ("bucket", "logging", "BucketLogging"),
@@ -297,7 +315,7 @@ _HEADERS_REFUSED = frozenset(
 """Encryption among them: nothing is encrypted at rest, so nothing may say that it were."""
 
 _HARMLESS = frozenset({"x-tigris-cas", "x-tigris-consistent"})
-"""Strong consistency is what one region always has."""
+"""Strong consistency is what one region always has; of several, `elsewhere.py` finds the one."""
 
 
 def route(request: Request) -> Endpoint:

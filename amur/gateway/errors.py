@@ -148,6 +148,10 @@ MESSAGES: dict[str, tuple[int, str]] = {
         "Object Lock configuration does not exist for this bucket.",
     ),
     "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found."),
+    "OperationAborted": (
+        409,
+        "A conflicting operation is in progress against this resource. Please try again.",
+    ),
     "PreconditionFailed": (
         412,
         "At least one of the preconditions that you specified did not hold.",
@@ -223,7 +227,13 @@ OF_STORE: dict[type[store.StoreError], str] = {
     store.StorageFull: "StorageFull",
     store.StorageDamaged: "InternalError",
     store.Overloaded: "SlowDown",
+    store.BucketClosed: "OperationAborted",
+    store.BodyUnreachable: "ServiceUnavailable",
+    store.RegionUnreachable: "ServiceUnavailable",
+    store.InvalidRegion: "InvalidArgument",
 }
+
+_RETRY_AFTER_SECONDS = "2"  # as long as the endpoint takes to send clients elsewhere
 
 
 class S3Error(Exception):
@@ -260,4 +270,6 @@ def explained(error: store.StoreError) -> S3Error:
     elif isinstance(error, store.InvalidRange):
         answer.detail["ActualObjectSize"] = str(error.size)
         answer.headers.append(("content-range", f"bytes */{error.size}"))
+    elif isinstance(error, store.BodyUnreachable | store.RegionUnreachable):
+        answer.headers.append(("retry-after", _RETRY_AFTER_SECONDS))
     return answer

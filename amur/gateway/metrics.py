@@ -38,6 +38,14 @@ _HELP = {
 }
 
 
+_HELP_PEERS = {
+    "lag_seconds": "Age of the oldest change that the peer has not got.",
+    "backlog": "Log entries that the peer has not got.",
+    "reachable": "Whether the peer takes our changes.",
+    "rtt_ms": "Smoothed round trip to the peer, milliseconds.",
+}
+
+
 def _help(name: str) -> str:
     return _HELP.get(name, f"{name.replace('_', ' ').capitalize()} of the process.")
 
@@ -50,6 +58,7 @@ class Snapshot(msgspec.Struct):
     rows: list[tuple[str, int, list[float]]] = []
     gauges: dict[str, float] = {}
     jobs: dict[str, dict[str, str | float]] = {}
+    peers: dict[str, dict[str, float]] = {}  # by name; see region_page.py. Finite numbers only
 
 
 _encode = msgspec.json.Encoder().encode
@@ -102,6 +111,12 @@ def load_all(directory: Path) -> dict[str, Snapshot]:
     return {slot: snapshot for slot, snapshot in found.items() if snapshot is not None}
 
 
+def fresh(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Those of processes that live."""
+    oldest = time.time() - FRESH_SECONDS
+    return [snapshot for snapshot in snapshots if snapshot.at >= oldest]
+
+
 def exposition(snapshots: Iterable[Snapshot], uptime_seconds: float) -> bytes:
     """The Prometheus text format of all snapshots together."""
     from prometheus_client.core import CollectorRegistry
@@ -148,19 +163,36 @@ class _Families:
             "amur_uptime_seconds", "Since the worker that answers started.", self._uptime
         )
         yield from self._gauges()
+        yield from self._peers()
         yield from self._jobs()
 
     def _gauges(self) -> Iterable[object]:
         from prometheus_client import core
 
         families: dict[str, core.GaugeMetricFamily] = {}
-        for snapshot in self._fresh():
+        for snapshot in fresh(self._snapshots):
             for name, value in snapshot.gauges.items():
                 family = families.get(name)
                 if family is None:
                     family = core.GaugeMetricFamily(f"amur_{name}", _help(name), labels=["pid"])
                     families[name] = family
                 family.add_metric([str(snapshot.pid)], value)
+        return families.values()
+
+    def _peers(self) -> Iterable[object]:
+        from prometheus_client import core
+
+        families: dict[str, core.GaugeMetricFamily] = {}
+        for snapshot in fresh(self._snapshots):
+            for peer, numbers in snapshot.peers.items():
+                for name, value in numbers.items():
+                    family = families.get(name)
+                    if family is None:
+                        family = core.GaugeMetricFamily(
+                            f"amur_peer_{name}", _HELP_PEERS.get(name, name), labels=["peer"]
+                        )
+                        families[name] = family
+                    family.add_metric([peer], value)
         return families.values()
 
     def _jobs(self) -> Iterable[object]:
@@ -170,7 +202,7 @@ class _Families:
             "amur_job_state", "1 for the state that the job is in.", labels=["job", "state"]
         )
         numbers = core.GaugeMetricFamily("amur_job", "What the job did.", labels=["job", "number"])
-        for snapshot in self._fresh():
+        for snapshot in fresh(self._snapshots):
             for job, facts in snapshot.jobs.items():
                 for name, value in facts.items():
                     if name == "state":
@@ -178,10 +210,6 @@ class _Families:
                     elif isinstance(value, int | float):
                         numbers.add_metric([job, name], value)
         return (state, numbers)
-
-    def _fresh(self) -> list[Snapshot]:
-        oldest = time.time() - FRESH_SECONDS
-        return [snapshot for snapshot in self._snapshots if snapshot.at >= oldest]
 
 
 def _cumulative(row: list[float]) -> list[tuple[str, float]]:

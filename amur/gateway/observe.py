@@ -84,9 +84,16 @@ class Observer:
 
     def exposition(self) -> bytes:
         """The Prometheus text of all processes. Takes milliseconds: call it in a thread."""
+        return metrics.exposition(self._all(), time.monotonic() - self._began)
+
+    def living(self) -> list[metrics.Snapshot]:
+        """What the living processes tell. Reads files: call it in a thread."""
+        return metrics.fresh(self._all())
+
+    def _all(self) -> list[metrics.Snapshot]:
         snapshots = metrics.load_all(self._directory) if self._directory is not None else {}
         snapshots[self._slot] = self._snapshot()
-        return metrics.exposition(snapshots.values(), time.monotonic() - self._began)
+        return list(snapshots.values())
 
     async def health(self, engine: Engine, data: DataStore) -> tuple[int, bytes]:
         """HTTP status and JSON. 503 only when nothing can be served: with a full disk, stopped

@@ -95,6 +95,8 @@ class Request:
         headers = self.headers
         names = "".join(headers)
         self.has_tigris = "tigris-" in names
+        if "x-amur-" in names and any(name.startswith("x-amur-") for name in headers):
+            raise S3Error("InvalidArgument", "x-amur-* headers are for regions among themselves.")
         if len(names) + len("".join(headers.values())) > limits.HEADER_BYTES_MAX:
             raise S3Error("RequestHeaderSectionTooLarge")
         host = headers.get("host")
@@ -160,6 +162,14 @@ class Request:
         # at most four bytes a character: the short ones need no count
         if len(self.key) * 4 > limits.KEY_BYTES_MAX < len(self.key.encode()):
             raise S3Error("KeyTooLongError")
+
+
+def take_out(request: Request, name: str) -> str:
+    """Remove a header and answer its value; "" unless there is just one."""
+    values = [value for each, value in request.pairs if each == name]
+    request.pairs = [pair for pair in request.pairs if pair[0] != name]
+    request.headers.pop(name, None)
+    return values[0] if len(values) == 1 else ""
 
 
 def host_name(host: str) -> str:

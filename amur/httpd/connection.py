@@ -279,6 +279,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         path, query = _split(target)
         exchange = Exchange(self, parser.get_method().decode("ascii"), path, query, pairs)
+        exchange.target = target
         exchange.takes_chunks = version == "1.1"
         exchange.is_last = not parser.should_keep_alive() or self._server.is_stopping
         for name, value in pairs:

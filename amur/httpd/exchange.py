@@ -25,13 +25,14 @@ class Exchange:
     """Read the body by `read` or `piece`; answer once, by `answer` or by `begin`, `send`, `end`.
 
     Header names are lower-case, values ISO 8859-1, repeats allowed. `path` is percent-decoded,
-    with U+FFFD for what is not UTF-8; `query` is as sent. `client` is the peer as host:port.
+    with U+FFFD for what is not UTF-8; `query` is as sent, and so is `target`, path and query
+    together. `client` is the peer as host:port.
     """
 
     __slots__ = (
         "_connection", "_is_chunked", "_pieces", "_waiter", "client", "held", "is_answered",
         "is_bodiless", "is_broken", "is_last", "is_whole", "length", "method", "pairs", "path",
-        "query", "received", "scheme", "takes_chunks", "task", "wants_continue",
+        "query", "received", "scheme", "takes_chunks", "target", "task", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,7 @@ class Exchange:
         self.method = method
         self.path = path
         self.query = query
+        self.target = b""  # by the connection
         self.pairs = pairs
         self.client = connection.client
         self.scheme = connection.scheme

@@ -25,6 +25,7 @@ which keeps the order of the raw bytes.
     K queue ~version n               kept: bytes pulled from another region, as they may go again
     A bucket esc(key) version        accesses: how often and when a version was read here
     Q key                            quarantine: a record given up as lost, from where it stood
+    N bucket esc(key) version        promise: a body that is kept until its home says otherwise
     S name                           singletons: store identity, job states, format
 
 Exactly one of O and D exists for a key that has any version; both are named in the expectations
@@ -50,6 +51,7 @@ TOMBSTONES = b"T"
 BUCKET_TOMBSTONES = b"Z"
 CHUNKS = b"C"
 WANTED = b"W"
+PROMISES = b"N"
 KEPT = b"K"
 ACCESSES = b"A"
 SINGLETONS = b"S"
@@ -198,8 +200,8 @@ def wanted_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
     return WANTED + bucket_id + escaped(key) + version_bytes(version)
 
 
-def split_wanted(at: bytes) -> tuple[bytes, bytes, int]:
-    """Bucket id, raw key and version of a key in W."""
+def split_named(at: bytes) -> tuple[bytes, bytes, int]:
+    """Bucket id, raw key and version of a key in W, A or N."""
     raw, rest = unescaped(at[OBJECT_PREFIX_BYTES:])
     return at[1:OBJECT_PREFIX_BYTES], raw, int.from_bytes(rest, "big")
 
@@ -223,4 +225,8 @@ def access_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
 
 def split_access(at: bytes) -> tuple[bytes, bytes, int]:
     """Bucket id, raw key and version of a key in A."""
-    return split_wanted(at)
+    return split_named(at)
+
+
+def promise_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
+    return PROMISES + bucket_id + escaped(key) + version_bytes(version)

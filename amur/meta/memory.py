@@ -123,7 +123,8 @@ class _MemoryWatch(Watch):
 
     async def wait(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation (3.11)
+                await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()

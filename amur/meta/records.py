@@ -111,7 +111,8 @@ class BucketRecord(msgspec.Struct, array_like=True):
     accelerate: bool = False  # every region gets a copy of what is written
     prior: int = 0  # version of the tombstone of the bucket of this name before it
     changed: dict[str, int] = {}  # setting: when it last changed (a version), if since creation
-    closed_until: int = 0  # ns; no writes until then: it is being deleted
+    closing: str = ""  # local: the region that is deleting it everywhere; no writes meanwhile
+    closing_ns: int = 0  # local: since when
 
 
 class UploadRecord(msgspec.Struct, array_like=True):

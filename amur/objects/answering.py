@@ -6,19 +6,29 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from amur.objects.bodies import body_pieces
+from amur.objects.closing import take_ask, take_close, take_open
 from amur.objects.core import Core
 from amur.objects.digesting import take_buckets_ask, take_digest_ask, take_items_ask
+from amur.objects.moving import take_offer, take_promise, take_settle
 from amur.objects.replica import take_batch
+from amur.objects.securing import take_fetch
 from amur.regions.messages import (
+    AskBucket,
     Batch,
     BodyName,
     BucketsAsk,
+    CloseBucket,
     DigestAsk,
+    Fetch,
     Hello,
     ItemsAsk,
     No,
+    Offer,
+    OpenBucket,
+    Promise,
     Reply,
     Request,
+    Settle,
 )
 
 _ANSWERS: dict[type[Any], Callable[[Core, Any], Awaitable[Reply]]] = {
@@ -26,6 +36,13 @@ _ANSWERS: dict[type[Any], Callable[[Core, Any], Awaitable[Reply]]] = {
     DigestAsk: take_digest_ask,
     ItemsAsk: take_items_ask,
     BucketsAsk: take_buckets_ask,
+    Fetch: take_fetch,
+    Offer: take_offer,
+    Promise: take_promise,
+    Settle: take_settle,
+    CloseBucket: take_close,
+    OpenBucket: take_open,
+    AskBucket: take_ask,
 }
 
 

@@ -18,7 +18,7 @@ from amur.meta.records import (
     decode,
     encode,
 )
-from amur.objects import multipart
+from amur.objects import closing, multipart
 from amur.objects.core import Core, bucket_key, translation
 from amur.objects.errors import (
     BucketAlreadyExists,
@@ -32,7 +32,7 @@ from amur.objects.names import check_bucket_name, text_bytes
 
 SETTINGS = (
     "acl", "object_acl", "public_list", "versioning", "tags", "cors", "ownership",
-    "storage_class", "regions", "accelerate", "closed_until",
+    "storage_class", "regions", "accelerate",
 )  # fmt: skip
 """What of a bucket may change."""
 
@@ -151,7 +151,10 @@ async def delete_bucket(core: Core, name: str, *, force: bool = False) -> None:
     expects what the other changes. Uploads in progress are aborted, as Amazon does; should this
     process die before that, the expirer finds them. Raises BucketNotEmpty."""
     bucket_id = (await read_bucket(core, name)).id
-    await _delete_record(core, name, force=force)
+    if core.is_cluster:
+        await closing.delete_everywhere(core, name, force=force)
+    else:
+        await _delete_record(core, name, force=force)
     with translation:
         await abort_uploads(core, bucket_id)
 
@@ -172,23 +175,10 @@ async def _delete_record(core: Core, name: str, *, force: bool) -> None:
 
 async def _delete_empty(core: Core, name: str) -> None:
     record, expect = await core.bucket(name)
-    ranges = [_range(table, record.id) for table in _TABLES]
-    for start, end in ranges:
-        if await core.engine.scan(start, end, 1):
-            raise BucketNotEmpty(BucketName=name)
-    puts = []
-    if core.is_cluster:
-        grave = TombstoneRecord(bucket_id=record.id)
-        puts.append(Put(keys.bucket_tombstone_key(name), encode(grave), VERSION_STAMP))
-    await core.engine.commit(
-        Commit(
-            expect=[expect],
-            expect_empty=ranges,
-            put=puts,
-            delete=[expect[0]],
-            log=_log(core, name),
-        )
-    )
+    ranges = closing.version_ranges(record.id)
+    if not await closing.is_empty(core, record.id):
+        raise BucketNotEmpty(BucketName=name)
+    await core.engine.commit(Commit(expect=[expect], expect_empty=ranges, delete=[expect[0]]))
 
 
 def _range(table: bytes, bucket_id: bytes) -> tuple[bytes, bytes]:

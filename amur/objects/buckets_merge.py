@@ -45,10 +45,10 @@ def _merged(
     alive = mine if mine is not None and mine.prior >= grave else None
     if theirs is None or theirs.prior < grave:
         return alive
-    if alive is None:
-        return theirs
-    if theirs.id != alive.id:
-        return theirs if _rank(theirs) > _rank(alive) else alive
+    if alive is None or theirs.id != alive.id:
+        if alive is not None and _rank(theirs) <= _rank(alive):
+            return alive
+        return msgspec.structs.replace(theirs, closing="", closing_ns=0)
     return _with_changes(alive, theirs)
 
 

@@ -21,8 +21,11 @@ from amur.extent import Extent
 from amur.meta import keys
 from amur.meta.engine import EngineDamaged, Entry
 from amur.meta.records import ObjectRecord, RecordDamaged, decode, inline_body
+from amur.objects.accesses import note_read
 from amur.objects.core import Core, storage_error, translation
 from amur.objects.errors import NoSuchKey, StorageDamaged, StoreError
+from amur.objects.fetching import Version
+from amur.objects.mending import DAMAGE
 from amur.objects.names import key_bytes
 from amur.objects.reading import pieces
 from amur.objects.types import Permit
@@ -33,6 +36,7 @@ FIRST_BYTES = 512 * limits.KIB
 """Bodies of the first batch: few, so that the first bytes leave early."""
 BATCH_BYTES = 4 * limits.MIB
 BATCH_KEYS = 1_000
+PULLS_MAX = 64  # small bodies asked of other regions at once: in one round trip nearly all
 _LOOKUP_KEYS = 200
 """Records found at a stretch: about a millisecond, then others get their turn."""
 
@@ -46,6 +50,7 @@ class Member(NamedTuple):
     body: bytes | None  # at hand, when it is inline or empty
     extents: Sequence[Extent]
     manifest: bytes
+    version: Version | None = None  # when the body is not at hand
 
 
 class Refused(NamedTuple):
@@ -67,7 +72,7 @@ class Run(NamedTuple):
 class _Kind(Enum):
     SMALL = 1  # one read, in a batch
     LARGE = 2  # some extents
-    PARTS = 3  # the extents must be looked up
+    PARTS = 3  # the extents must be looked up, or the bytes pulled
 
 
 async def open_bundle(
@@ -92,6 +97,7 @@ class Bundle:
     def __init__(self, core: Core, entries: Sequence[Member | Refused]) -> None:
         self.entries = entries
         self._core = core
+        self._pulls = asyncio.Semaphore(PULLS_MAX)
 
     async def runs(self, members: Iterable[Member]) -> AsyncGenerator[Run]:
         """The bodies of these members, in this order. Close it to stop reading.
@@ -120,7 +126,7 @@ class Bundle:
             return None
         kind = _kind(batch[0])
         if kind is _Kind.PARTS:
-            return Run(batch, None, self._parts(batch[0]))
+            return Run(batch, None, self._one(batch[0]))
         if kind is _Kind.LARGE:
             return Run(batch, None, self._large(batch))
         bodies = [member.body for member in batch if member.body is not None]
@@ -130,25 +136,57 @@ class Bundle:
 
     async def _small(self, batch: Sequence[Member]) -> Run:
         with translation:
-            stored = [member.extents[0] for member in batch if member.body is None]
-            read = iter(await self._core.data.read_many(stored))
-        bodies = [next(read) if member.body is None else member.body for member in batch]
+            stored = [member for member in batch if member.body is None and member.extents]
+            read = iter(await self._read(stored))
+        away = [member for member in batch if member.body is None and not member.extents]
+        pulled = iter(await asyncio.gather(*map(self._pulled, away)) if away else ())
+        bodies = [
+            member.body if member.body is not None else next(read if member.extents else pulled)
+            for member in batch
+        ]
         return Run(batch, bodies, None)
+
+    async def _read(self, members: Sequence[Member]) -> list[bytes]:
+        try:
+            return await self._core.data.read_many([member.extents[0] for member in members])
+        except DAMAGE:
+            if not self._core.is_cluster:
+                raise
+        return [b"".join([piece async for piece in self._one(member)]) for member in members]
+
+    async def _pulled(self, member: Member) -> bytes:
+        async with self._pulls:
+            return b"".join([piece async for piece in self._one(member)])
 
     async def _large(self, batch: Sequence[Member]) -> AsyncGenerator[bytes]:
         extents = [extent for member in batch for extent in member.extents]
         total = sum(member.size for member in batch)
         reading = self._core.data.read(extents, 0, total)
         assert isinstance(reading, AsyncGenerator)
+        done = 0
         with translation:
-            async with aclosing(reading):
-                async for piece in reading:
+            try:
+                async with aclosing(reading):
+                    async for piece in reading:
+                        done += len(piece)
+                        yield piece
+            except DAMAGE:
+                if not self._core.is_cluster:
+                    raise
+            else:
+                return
+        for member in batch:  # from where it was damaged on, one by one
+            async with aclosing(self._one(member, min(done, member.size))) as rest:
+                async for piece in rest:
                     yield piece
+            done -= min(done, member.size)
 
-    async def _parts(self, member: Member) -> AsyncGenerator[bytes]:
-        record = ObjectRecord(size=member.size, manifest=member.manifest)
-        reading = pieces(self._core, record, 0, member.size)
-        assert isinstance(reading, AsyncGenerator)
+    async def _one(self, member: Member, start: int = 0) -> AsyncGenerator[bytes]:
+        version = member.version
+        assert version is not None, "only what is at hand has none"
+        if start == member.size:
+            return
+        reading = pieces(self._core, version.at, version.record, start, member.size)
         async with aclosing(reading):
             async for piece in reading:
                 yield piece
@@ -178,8 +216,9 @@ def _kind(member: Member) -> _Kind:
         return _Kind.SMALL
     if member.manifest:
         return _Kind.PARTS
-    is_small = member.size <= limits.PACK_BYTES_MAX and len(member.extents) == 1
-    return _Kind.SMALL if is_small else _Kind.LARGE
+    if member.size <= limits.PACK_BYTES_MAX and len(member.extents) <= 1:
+        return _Kind.SMALL
+    return _Kind.LARGE if member.extents else _Kind.PARTS
 
 
 # --- finding ---
@@ -198,7 +237,7 @@ async def _look_up(
             found[key] = Refused(key, error)
     entries = await _entries(core, list(places.values()))
     for key, entry in zip(places, entries, strict=True):
-        found[key] = _member(key, entry, permit)
+        found[key] = _member(core, key, entry, permit)
     return found
 
 
@@ -217,7 +256,7 @@ async def _entry(core: Core, place: bytes) -> Entry | EngineDamaged | None:
 
 
 def _member(
-    key: str, entry: Entry | EngineDamaged | None, permit: Permit | None
+    core: Core, key: str, entry: Entry | EngineDamaged | None, permit: Permit | None
 ) -> Member | Refused:
     """A delete marker stands elsewhere than an object: whoever is deleted is just not there."""
     if isinstance(entry, EngineDamaged):
@@ -234,13 +273,17 @@ def _member(
     if entry is None or record is None:
         return Refused(key, NoSuchKey(Key=key))
     body = None
+    version = Version(entry.key, record)
+    if core.is_cluster and not record.is_inline:
+        note_read(core, version.name)
     if record.is_inline or not record.size:
         body = inline_body(entry.value)
         stored = len(body)
-    elif record.manifest:
+    elif record.manifest or (core.is_cluster and not record.extents):
         stored = record.size
     else:
         stored = sum(extent.length for extent in record.extents)
     if stored != record.size:
         return Refused(key, StorageDamaged(f"{stored} bytes are stored of {record.size}"))
-    return Member(key, record.size, record.modified_s(), body, record.extents, record.manifest)
+    told = (key, record.size, record.modified_s(), body, record.extents, record.manifest)
+    return Member(*told, version if body is None else None)

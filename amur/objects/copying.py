@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amur.limits import PUT_BYTES_MAX
 from amur.meta import keys
+from amur.meta.engine import Conflict
 from amur.meta.records import Checksum, ObjectRecord
 from amur.objects.conditions import check_source
 from amur.objects.core import Core
@@ -16,8 +17,10 @@ from amur.objects.errors import (
     NoSuchKey,
     VersionIsMarker,
 )
+from amur.objects.fetching import Version
 from amur.objects.history import Change, Extra, make_way, newest
 from amur.objects.intake import stream_digest
+from amur.objects.localizing import is_local, make_local
 from amur.objects.locating import Found, locate
 from amur.objects.names import key_bytes
 from amur.objects.reading import body_of, pieces
@@ -66,6 +69,8 @@ async def copy(
                 "The specified copy source is larger than the maximum allowable size for a "
                 f"copy source: {PUT_BYTES_MAX}"
             )
+        if not await _is_here(core, found):
+            raise Conflict  # look again: where its bytes are has changed
         record = _copied(core, found.record, attributes, tags)
         if algorithm and stored_checksum(record, algorithm) is None:
             if record.etag not in computed:
@@ -89,6 +94,18 @@ async def _source(core: Core, source: tuple[str, str, str], permit: Permit | Non
         ) from None
     except KeyIsDeleted:
         raise NoSuchKey(Key=source[1]) from None
+
+
+async def _is_here(core: Core, found: Found) -> bool:
+    """Whether a record that names the same bytes needs no other region; else they are fetched.
+
+    Raises BodyUnreachable.
+    """
+    version = Version(found.entry.key, found.record)
+    if not core.is_cluster or await is_local(core, version):
+        return True
+    await make_local(core, *version.name, durable=False)
+    return False
 
 
 def _copied(
@@ -115,7 +132,7 @@ async def _checksum(core: Core, found: Found, algorithm: str) -> Checksum:
     """A checksum that the source does not have, by reading it once."""
     if found.record.is_inline:
         return Checksum(algorithm, base64_text(digest_of(algorithm, body_of(found))))
-    stream = pieces(core, found.record, 0, found.record.size)
+    stream = pieces(core, found.entry.key, found.record, 0, found.record.size)
     return Checksum(algorithm, base64_text(await stream_digest(algorithm, stream)))
 
 
@@ -132,6 +149,8 @@ async def rename(core: Core, bucket: str, key: str, new_key: str) -> ObjectRecor
             raise NoSuchKey(Key=key)
         if there.object() is not None:
             raise KeyAlreadyExists(Key=new_key)
+        if not await _is_here(core, Found(here.entry, source)):
+            raise Conflict
         record = ObjectRecord(region=core.region, placement=[core.region], acl=source.acl)
         _take_over(record, source, _ATTRIBUTE_FIELDS + _BYTES_FIELDS)
         record.is_null = here.bucket.versioning != "Enabled"

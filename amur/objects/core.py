@@ -122,7 +122,7 @@ class Core:
 
     def check_open(self, bucket: BucketRecord) -> None:
         """Raise BucketClosed while the bucket is being deleted in every region."""
-        if bucket.closed_until and bucket.closed_until > self.clock.now_ns():
+        if bucket.closing:
             raise BucketClosed(BucketName=bucket.name)
 
     def stamp(self, after: int) -> int:

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from amur.affinity import CPUS, roam
-from amur.data.store import DataError, Piece
+from amur.data.store import DataError, DataUnavailable, Piece
 from amur.limits import CHUNK_BYTES, INLINE_BYTES_MAX, PACK_BYTES_MAX, PUT_BYTES_MAX
 from amur.meta import keys
 from amur.meta.engine import Commit, EngineError, Put
@@ -82,7 +82,8 @@ async def release(core: Core, taken: Taken) -> None:
     files = {extent.file for extent in taken.extents}
     if taken.digests.size > PACK_BYTES_MAX:
         for file in files:
-            await core.data.unlink(file)
+            with contextlib.suppress(DataUnavailable):  # the sweeper finds it
+                await core.data.unlink(file)
     elif files and files != core.noted_packs:
         core.noted_packs = files
         note = GarbageRecord(extents=taken.extents)

@@ -4,6 +4,8 @@
   never both. A key has at most one null version.
 - Every record's bytes are referenced by it, and every reference belongs to a record that names
   the bytes.
+- What a record says to be in this region is here; a chunk (C) is of a version that is there, or
+  is soon found by the placer or the evictor.
 - Records lie in buckets that exist; a manifest is referenced, or noted as garbage.
 
 Pages are read one after another: on a store that is being written to, look again at what is
@@ -16,19 +18,21 @@ from collections.abc import AsyncIterator, Iterator
 
 from amur.meta import keys
 from amur.meta.engine import Engine, Entry, prefix_end
+from amur.meta.holdings import GONE, kind_in
 from amur.meta.records import BucketRecord, GarbageRecord, ObjectRecord, PartRecord, decode
+from amur.objects.bodies import first_missing
 from amur.objects.core import Core
 from amur.objects.references import reference_puts
 
 _PAGE = 500
 _OBJECT_TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS)
-_PART_TABLES = (keys.PARTS, keys.MANIFESTS)
+_PART_TABLES = (keys.PARTS, keys.MANIFESTS, keys.CHUNKS)
 
 
 async def violations(core: Core) -> list[str]:
     """One line for each violation; empty when all is well. Memory: buckets and garbage notes."""
     found: list[str] = []
-    found += [line async for line in _tables(core.engine)]
+    found += [line async for line in _tables(core)]
     found += [line async for line in _histories(core.engine)]
     found += [line async for line in _references(core.engine)]
     found += [line async for line in _manifests(core.engine)]
@@ -43,8 +47,9 @@ async def pages(engine: Engine, table: bytes) -> AsyncIterator[list[Entry]]:
         at = page[-1].key + b"\x00"
 
 
-async def _tables(engine: Engine) -> AsyncIterator[str]:
+async def _tables(core: Core) -> AsyncIterator[str]:
     """Each record by itself: in its table, in a bucket that exists, its bytes referenced."""
+    engine = core.engine
     buckets = {
         decode(entry.value, BucketRecord).id
         async for page in pages(engine, keys.BUCKETS)
@@ -56,8 +61,10 @@ async def _tables(engine: Engine) -> AsyncIterator[str]:
             for entry in page:
                 if table in _OBJECT_TABLES:
                     record = decode(entry.value, ObjectRecord)
-                    for line in _object_faults(entry, record, buckets):
+                    for line in _object_faults(core, entry, record, buckets):
                         yield line
+                    if core.is_cluster and await _says_too_much(core, entry.key, record):
+                        yield f"{entry.key!r} says that its bytes are here: they are not"
                     wanted += [put.key for put in reference_puts(record, entry.key)]
                 else:
                     part = decode(entry.value, PartRecord)
@@ -68,7 +75,16 @@ async def _tables(engine: Engine) -> AsyncIterator[str]:
                     yield f"no reference {key!r} although its record names the bytes"
 
 
-def _object_faults(entry: Entry, record: ObjectRecord, buckets: set[bytes]) -> Iterator[str]:
+async def _says_too_much(core: Core, at: bytes, record: ObjectRecord) -> bool:
+    """Whether other regions would look in vain for bytes here."""
+    if record.is_marker or kind_in(record, core.region) == GONE:
+        return False
+    return await first_missing(core, at, record) is not None
+
+
+def _object_faults(
+    core: Core, entry: Entry, record: ObjectRecord, buckets: set[bytes]
+) -> Iterator[str]:
     at = entry.key
     if at[1 : keys.OBJECT_PREFIX_BYTES] not in buckets:
         yield f"{at!r} lies in a bucket that does not exist"
@@ -81,7 +97,8 @@ def _object_faults(entry: Entry, record: ObjectRecord, buckets: set[bytes]) -> I
     if record.is_marker and (record.extents or record.manifest or record.size):
         yield f"the marker {at!r} has a body"
     held = record.is_inline + bool(record.manifest) + bool(record.extents)
-    if not record.is_marker and held != 1:
+    is_elsewhere = core.is_cluster and not held and record.size > 0
+    if not record.is_marker and held != 1 and not is_elsewhere:
         yield f"{at!r} has its body in {held} places"
 
 

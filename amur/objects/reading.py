@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from amur.data.store import DataStore
 from amur.limits import PACK_BYTES_MAX
 from amur.meta import keys
-from amur.meta.engine import Entry
-from amur.meta.records import Checksum, ObjectRecord, PartRecord, decode, inline_body
+from amur.meta.holdings import CACHED, GONE, kind_in
+from amur.meta.keys import owner_name
+from amur.meta.records import Checksum, ObjectRecord, PartRecord, inline_body
+from amur.objects.accesses import note_read
+from amur.objects.bodies import manifest_parts, part_of
 from amur.objects.conditions import check_read, check_source, keeps_range
 from amur.objects.core import Core, translation
 from amur.objects.errors import InvalidPartNumber, InvalidRange, InvalidRequest, StorageDamaged
+from amur.objects.fetching import Version
 from amur.objects.locating import Found, locate
+from amur.objects.mending import DAMAGE, healed
+from amur.objects.pulling import is_small, pull_whole, pulled
 from amur.objects.types import ByteRange, Conditions, Permit, Reading
-
-_PARTS_PAGE = 64
-"""Parts of a manifest read at once: their extents are a few KiB each at most."""
 
 
 async def open_object(
@@ -80,18 +83,41 @@ async def _opened(
 ) -> Reading:
     record = found.record
     if record.is_inline:
+        core.tiers["inline"] += 1
         body = inline_body(found.entry.value)
         if end - start != len(body):
             body = body[start:end]
         return Reading(record, start, end, body, None, checksums)
+    at = found.entry.key
+    if core.is_cluster:
+        _count(core, at, record)
+    else:
+        core.tiers["pack" if record.size <= PACK_BYTES_MAX else "block"] += 1
     if end - start == record.size <= PACK_BYTES_MAX and len(record.extents) == 1:
-        body = await core.data.read_small(record.extents[0])
+        try:
+            body = await core.data.read_small(record.extents[0])
+        except DAMAGE:
+            if not core.is_cluster:
+                raise
+            body = b"".join([piece async for piece in pieces(core, at, record, start, end)])
         return Reading(record, start, end, body, None, checksums)
-    stream = pieces(core, record, start, end)
+    stream = pieces(core, at, record, start, end)
     if end - start <= PACK_BYTES_MAX:
         body = b"".join([piece async for piece in stream])
         return Reading(record, start, end, body, None, checksums)
     return Reading(record, start, end, None, stream, checksums)
+
+
+def _count(core: Core, at: bytes, record: ObjectRecord) -> None:
+    """Note the read, for moving and evicting, and which tier answers it."""
+    kind = kind_in(record, core.region)
+    note_read(core, (*owner_name(at), record.version), is_hit=kind == CACHED)
+    if kind == GONE:
+        core.tiers["remote"] += 1
+    elif kind == CACHED:
+        core.tiers["cache"] += 1
+    else:
+        core.tiers["pack" if record.size <= PACK_BYTES_MAX else "block"] += 1
 
 
 def body_of(found: Found) -> bytes:
@@ -99,47 +125,32 @@ def body_of(found: Found) -> bytes:
     return inline_body(found.entry.value) if found.record.is_inline else b""
 
 
-async def pieces(core: Core, record: ObjectRecord, start: int, end: int) -> AsyncIterator[bytes]:
-    """Bytes [start, end) of what is not inline, verified, in pieces of at most CHUNK_BYTES."""
+async def pieces(
+    core: Core, at: bytes, record: ObjectRecord, start: int, end: int
+) -> AsyncGenerator[bytes]:
+    """Bytes [start, end) of what is not inline, verified, in pieces of at most CHUNK_BYTES.
+
+    `at` is the record's metadata key. What is not here is pulled. Raises BodyUnreachable,
+    StorageDamaged.
+    """
     with translation:
-        if not record.manifest:
-            async for piece in core.data.read(record.extents, start, end):
+        if record.extents:
+            version = Version(at, record)
+            stream = healed(core, version, at, record.extents, 0, start, end)
+        elif not record.manifest and not core.is_cluster and start < end:
+            raise StorageDamaged(f"The object's bytes are missing: {record.size} of them")
+        elif is_small(record):
+            stream = _small(core, Version(at, record), start, end)
+        else:
+            stream = pulled(core, Version(at, record), start, end)
+        async with aclosing(stream):
+            async for piece in stream:
                 yield piece
-            return
-        at = start
-        async for offset, part in manifest_parts(core, record.manifest, start):
-            if at >= end:
-                return
-            if not offset <= at <= offset + part.size:
-                break
-            begin, upto = at - offset, min(part.size, end - offset)
-            async for piece in _part_pieces(core.data, part, begin, upto):
-                yield piece
-            at = offset + upto
-        if at < end:
-            raise StorageDamaged(f"Parts of the object are missing from byte {at} on")
 
 
-def _part_pieces(data: DataStore, part: PartRecord, start: int, end: int) -> AsyncIterator[bytes]:
-    return data.read(part.extents, start, end)
-
-
-async def manifest_parts(
-    core: Core, manifest: bytes, start: int = 0
-) -> AsyncIterator[tuple[int, PartRecord]]:
-    """(offset, part) of a completed object, from the one that holds byte `start` on."""
-    base = keys.manifest_key(manifest, 0)
-    end = keys.manifest_key(manifest, 2**64 - 1)
-    covering = await core.engine.scan(base, keys.manifest_key(manifest, start + 1), 1, reverse=True)
-    at = covering[0].key if covering else base
-    while page := await core.engine.scan(at, end, _PARTS_PAGE):
-        for entry in page:
-            yield _part(entry)
-        at = page[-1].key + b"\x00"
-
-
-def _part(entry: Entry) -> tuple[int, PartRecord]:
-    return int.from_bytes(entry.key[-8:], "big"), decode(entry.value, PartRecord)
+async def _small(core: Core, version: Version, start: int, end: int) -> AsyncGenerator[bytes]:
+    if start < end:
+        yield (await pull_whole(core, version))[start:end]
 
 
 Span = tuple[int, int, Sequence[Checksum]]
@@ -157,7 +168,7 @@ async def part_span(core: Core, record: ObjectRecord, number: int) -> Span:
         guess = keys.manifest_key(record.manifest, (number - 1) * part.size)
         entry = await core.engine.get(guess)
         if entry is not None:
-            offset, guessed = _part(entry)
+            offset, guessed = part_of(entry)
             if guessed.number == number:
                 return _span(record, offset, guessed)
         break

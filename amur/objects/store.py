@@ -26,6 +26,7 @@ from amur.objects import (
     multipart_complete,
     multipart_list,
     reading,
+    securing,
     versions,
     writing,
 )
@@ -112,7 +113,7 @@ class Store:
     ) -> ObjectRecord:
         """Store a body; the object is durable on return. `algorithms` are digests to compute
         besides MD5 (CRC64NVME is computed and stored when no other checksum is asked for)."""
-        return await writing.put(
+        record = await writing.put(
             self.core,
             bucket,
             key,
@@ -122,6 +123,7 @@ class Store:
             algorithms=algorithms,
             verify=verify,
         )
+        return await self._secured(bucket, key, record)
 
     async def get(
         self,
@@ -210,7 +212,7 @@ class Store:
         """Copy (bucket, key, version id or ""). `attributes` None keeps the source's (the ACL is
         never copied: pass attributes or set it after); `tags` None keeps the source's. Bytes are
         shared, not rewritten, unless `algorithm` asks for a checksum the source does not have."""
-        return await copying.copy(
+        record = await copying.copy(
             self.core,
             source,
             bucket,
@@ -222,10 +224,19 @@ class Store:
             algorithm=algorithm,
             permit=permit,
         )
+        return await self._secured(bucket, key, record)
 
     async def rename(self, bucket: str, key: str, new_key: str) -> ObjectRecord:
         """O(1), atomic, never overwrites (KeyAlreadyExists)."""
-        return await copying.rename(self.core, bucket, key, new_key)
+        record = await copying.rename(self.core, bucket, key, new_key)
+        return await self._secured(bucket, new_key, record)
+
+    async def _secured(self, bucket: str, key: str, record: ObjectRecord) -> ObjectRecord:
+        """Once what was written is as safe as its bucket promises."""
+        if self.core.is_cluster:
+            with translation:
+                await securing.secure(self.core, bucket, key, record)
+        return record
 
     # --- listing; pages of at most `limit` entries, keys and prefixes together ---
     async def list_objects(
@@ -356,7 +367,7 @@ class Store:
         """`checksum` is the whole object's in base64, of the upload's algorithm, if promised.
         Completing again what was just completed with the same parts answers the same."""
         with translation:
-            return await multipart_complete.complete_upload(
+            record = await multipart_complete.complete_upload(
                 self.core,
                 bucket,
                 key,
@@ -367,6 +378,7 @@ class Store:
                 checksum_kind=checksum_kind,
                 object_size=object_size,
             )
+        return await self._secured(bucket, key, record)
 
     async def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         with translation:

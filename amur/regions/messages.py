@@ -127,11 +127,27 @@ class Offer(_Message, frozen=True):
 
 
 class CloseBucket(_Message, frozen=True):
-    """The bucket is to be deleted: is it empty there, too? Takes no writes until `until_ns`."""
+    """`by` is deleting the bucket: take no writes until you hear how it ended. Yes: it is empty."""
 
     name: str
     bucket_id: bytes
-    until_ns: int  # 0 opens it again
+    by: str
+    is_forced: bool = False  # Yes even if it is not empty
+
+
+class OpenBucket(_Message, frozen=True):
+    """`by` has given up deleting the bucket."""
+
+    name: str
+    bucket_id: bytes
+    by: str
+
+
+class AskBucket(_Message, frozen=True):
+    """Who has closed a bucket asks who told it to: Yes, it was given up; No, wait."""
+
+    name: str
+    bucket_id: bytes
 
 
 # --- answers ---
@@ -168,7 +184,18 @@ class No(_Message, frozen=True):
 
 
 Request = Union[  # noqa: UP007 - msgspec takes a Union at run time
-    Hello, Batch, DigestAsk, ItemsAsk, BucketsAsk, Fetch, Promise, Settle, Offer, CloseBucket
+    Hello,
+    Batch,
+    DigestAsk,
+    ItemsAsk,
+    BucketsAsk,
+    Fetch,
+    Promise,
+    Settle,
+    Offer,
+    CloseBucket,
+    OpenBucket,
+    AskBucket,
 ]
 Reply = Union[Hello, Ack, Digest, Items, Yes, No]  # noqa: UP007
 

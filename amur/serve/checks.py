@@ -28,12 +28,12 @@ def clock() -> None:
         )
 
 
-def port(settings: Settings) -> None:
+def port(host: str, number: int, setting: str = "--listen") -> None:
     """Nobody listens there, and we may. (The workers share the port, so they would not notice.)"""
-    where = f"{settings.host}:{settings.port}"
+    where = f"{host}:{number}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,9 +43,9 @@ def port(settings: Settings) -> None:
         raise Refusal(f"can't listen on {where}: no such address") from None
     except OSError as error:
         advice = {
-            errno.EADDRINUSE: "the port is taken; stop what uses it or choose another: --listen",
-            errno.EACCES: "ports below 1024 need root; choose another: --listen",
-            errno.EADDRNOTAVAIL: "not an address of this machine; choose another: --listen",
+            errno.EADDRINUSE: f"the port is taken; stop what uses it or choose another: {setting}",
+            errno.EACCES: f"ports below 1024 need root; choose another: {setting}",
+            errno.EADDRNOTAVAIL: f"not an address of this machine; choose another: {setting}",
         }.get(error.errno or 0, error.strerror)
         raise Refusal(f"can't listen on {where}: {advice}") from None
 

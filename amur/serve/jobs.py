@@ -14,7 +14,8 @@ import uvloop
 from amur.config import Settings
 from amur.gateway.metrics import Snapshot, save
 from amur.serve.layout import Layout
-from amur.serve.wiring import Opened, job_workers, open_store
+from amur.serve.peering import open_region
+from amur.serve.wiring import Opened, job_workers
 from amur.workers.runner import Runner
 
 SLOT = "jobs"
@@ -23,6 +24,14 @@ _BEAT_SECONDS = 1.0
 
 def main(settings: Settings, layout: Layout) -> int:
     """Exit code 0 when told to stop."""
+    configure_log()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, layout))
+    return 0
+
+
+def configure_log() -> None:
+    """One JSON line on stderr for each event."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -32,13 +41,10 @@ def main(settings: Settings, layout: Layout) -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(open(2, "w", closefd=False)),  # noqa: SIM115
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, layout))
-    return 0
 
 
 async def _work(settings: Settings, layout: Layout) -> None:
-    opened = open_store(layout, settings.region)
+    opened = open_region(settings, layout)
     runner = Runner(job_workers(opened), layout.run / "jobs.lock")
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
@@ -54,16 +60,23 @@ async def _work(settings: Settings, layout: Layout) -> None:
 async def _beat(runner: Runner, opened: Opened, layout: Layout) -> None:
     """Tell the gateway workers once a second that the jobs live, and how they are."""
     while True:
-        jobs: dict[str, dict[str, str | float]] = {}
-        for status in runner.status.values():
-            facts: dict[str, str | float] = {
-                "state": status.state,
-                "steps": status.steps,
-                "seconds": status.seconds,
-                "failures": status.failures,
-            }
-            jobs[status.name] = facts | {name: float(n) for name, n in status.counts.items()}
-        snapshot = Snapshot(time.time(), os.getpid(), gauges=opened.gauges(), jobs=jobs)
+        snapshot = Snapshot(
+            time.time(), os.getpid(), gauges=opened.gauges(), jobs=job_facts(runner)
+        )
         with contextlib.suppress(OSError):  # a full disk; the next beat tries again
             save(layout.metrics, SLOT, snapshot)
         await asyncio.sleep(_BEAT_SECONDS)
+
+
+def job_facts(runner: Runner) -> dict[str, dict[str, str | float]]:
+    """The state and the counts of each worker, for a snapshot."""
+    jobs: dict[str, dict[str, str | float]] = {}
+    for status in runner.status.values():
+        facts: dict[str, str | float] = {
+            "state": status.state,
+            "steps": status.steps,
+            "seconds": status.seconds,
+            "failures": status.failures,
+        }
+        jobs[status.name] = facts | {name: float(n) for name, n in status.counts.items()}
+    return jobs

@@ -3,8 +3,9 @@
 DIR/amur.json       format and region, written once
 DIR/root-key.json   root access key, mode 0600
 DIR/meta/           metadata engine
-DIR/data/           packs and blocks
-DIR/run/            lock, access log, metrics: nothing that is missed when lost
+DIR/data/           packs and blocks, unless they are in a bucket
+DIR/cache/          what was read from the bucket: may be deleted at any time
+DIR/run/            locks, process ids, access log, metrics: nothing that is missed when lost
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ import os
 import secrets
 import string
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from amur.config import ROLES, BlockStore
 from amur.directories import make_durable, sync
 
-FORMAT = 1
-"""Of the directory as a whole. Records carry their own format number besides."""
+FORMAT = 2
+"""Of the directory as a whole. Records carry their own format number besides. 2: the bytes are in
+a bucket, which an older amur would not look for; with local files it stays 1."""
 
 _LOCK_WAIT_SECONDS = 2.0  # the workers of a killed server need a moment to go
+_START_WAIT_SECONDS = 30.0  # for another amur that is just laying the directory out
 _ALPHABET = string.ascii_letters + string.digits
 _ID_CHARS, _SECRET_CHARS = 24, 48
 
@@ -40,16 +45,50 @@ class RootKey(NamedTuple):
     is_new: bool = False
 
 
+class Lock:
+    """Held until it is closed, and by the children of who took it."""
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def take(self, path: Path, until: float) -> bool:
+        """Wait for it until that time (monotonic). Raises OSError."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                if time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                os.close(fd)
+                return False
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            self._held.append(fd)
+            return True
+
+    def close(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+
 class Layout:
     """Paths of a data directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, blocks: BlockStore | None = None) -> None:
+        """`blocks` is where the bytes are by the settings; amur.json has the last word."""
         self.root = root
+        self.blocks = blocks or BlockStore()
         self.meta = root / "meta"
         self.data = root / "data"
+        self.cache = root / "cache"
         self.run = root / "run"
         self.metrics = self.run / "metrics"
         self.access_log = self.run / "access.log"
+        self.held = self.run / "held.json"  # roles that are not to be started
         self.identity = root / "amur.json"
         self.root_key = root / "root-key.json"
 
@@ -98,33 +137,43 @@ class Layout:
         if not self.identity.exists():
             raise Refusal(f"{self.root} is no whole data directory or backup: it has no amur.json")
 
-    def lock(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> int:
-        """Be the only one who serves or repairs this directory, as long as the answer is open."""
-        fd = os.open(self.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                if time.monotonic() < deadline:
-                    time.sleep(0.02)
-                    continue
-                owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-                os.close(fd)
+    def lock(self, roles: Iterable[str] = ROLES, wait_seconds: float = _LOCK_WAIT_SECONDS) -> Lock:
+        """Be the only one with these roles in this directory; with all, the only one at all.
+
+        Always in the order of ROLES, so that two who start together can't wait for each other.
+        """
+        lock = Lock()
+        until = time.monotonic() + wait_seconds
+        for role in sorted(roles, key=tuple[str, ...](ROLES).index):
+            path = self.run / f"lock-{role}"
+            if not lock.take(path, until):
+                lock.close()
+                owner = path.read_text(errors="replace").strip()[:32]
                 raise Refusal(
                     f"another amur (process {owner or 'unknown'}) is using {self.root}; "
                     "stop it first or name another data directory"
-                ) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-            return fd
+                )
+        return lock
+
+    def starting(self) -> Lock:
+        """Lay out the directory alone: the roles of a region may start at the same time."""
+        lock = Lock()
+        if not lock.take(self.run / "lock-start", time.monotonic() + _START_WAIT_SECONDS):
+            raise Refusal(f"another amur is just starting in {self.root}; try again")
+        return lock
+
+    def pids(self, roles: Iterable[str]) -> Path:
+        """Where a supervisor of these roles says which processes it has."""
+        some = tuple(roles)
+        return self.run / f"{'-'.join(('pids', *some)) if some != ROLES else 'pids'}.json"
 
     def claim(self, region: str) -> None:
         """Write whose directory this is, or check it. Raises Refusal."""
         if not self.identity.exists():
-            facts = {"format": FORMAT, "region": region, "created": int(time.time())}
+            url = self.blocks.url
+            facts = {"format": FORMAT if url else 1, "region": region, "created": int(time.time())}
+            if url:
+                facts |= {"block_store": url, "block_store_id": secrets.token_hex(16)}
             write_durably(self.identity, json.dumps(facts).encode() + b"\n", 0o644)
             return
         facts = self.facts()
@@ -133,6 +182,20 @@ class Layout:
                 f"{self.root} belongs to region {facts['region']!r}, not {region!r}; "
                 f"start with --region {facts['region']} or name another data directory"
             )
+        made, asked = self.block_store()[0], self.blocks.url
+        if made != asked:
+            raise Refusal(
+                f"{self.root} keeps its bytes in {made or 'files of its own'}, but block_store is "
+                f"{asked or 'not set'}; set it back or name another data directory"
+            )
+
+    def block_store(self) -> tuple[str, str]:
+        """URL and id of the bucket that has the bytes; both "" when they are in `data`."""
+        facts = self.facts() if self.identity.exists() else {}
+        url, name = facts.get("block_store", ""), facts.get("block_store_id", "")
+        if not isinstance(url, str) or not isinstance(name, str) or bool(url) != bool(name):
+            raise Refusal(f"{self.identity} is damaged; restore it from a backup")
+        return url, name
 
     def facts(self) -> dict[str, Any]:
         """What amur.json says. Raises Refusal when this amur can't use the directory."""

@@ -7,11 +7,13 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 
 from amur.affinity import CPUS
-from amur.config import Settings
-from amur.serve import checks
+from amur.config import ROLES, Settings
+from amur.serve import checks, held
 from amur.serve.layout import Layout, Refusal, RootKey
 from amur.serve.supervisor import Process, Supervisor
 
@@ -20,46 +22,84 @@ _LISTEN_WAIT_SECONDS = 20.0
 
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. The exit code; raises Refusal before anything is started."""
-    layout = Layout(settings.data.absolute())
+    layout = Layout(settings.data.absolute(), settings.blocks)
     checks.clock()
     checks.tls(settings.tls_cert, settings.tls_key)
-    checks.port(settings)
+    if "gateway" in settings.roles:
+        checks.port(settings.host, settings.port)
+    if "blocks" in settings.roles and settings.blocks_address:
+        checks.port(*settings.blocks_address, "blocks_listen")
     is_new = not layout.identity.exists()
     layout.create()
-    lock = layout.lock()
+    lock = layout.lock(settings.roles)
+    starting = layout.starting()
     warning = checks.disk(layout, is_new=is_new)
     layout.claim(settings.region)
     key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
     checks.access_keys(settings, key)
     checks.open_files()
-    for old in layout.metrics.iterdir():
-        old.unlink()
+    _clear(layout, settings.roles)
     if warning:
         _say(f"amur: {warning}")
-    try:
-        return _run(settings, layout, key)
-    finally:
-        os.close(lock)
-
-
-def _run(settings: Settings, layout: Layout, key: RootKey) -> int:
-    # Imported once, before the fork: the children share the code and start at once.
-    from amur.serve import jobs, worker
-
     _try_storage(settings, layout)
-    processes = [
-        Process(f"worker {i}", partial(worker.main, settings, layout, key, f"worker-{i}", cpu))
-        for i, cpu in enumerate(_cpus(settings))
-    ]
-    processes.append(Process("jobs", partial(jobs.main, settings, layout)))
+    starting.close()  # before the fork: the children would keep it
+    pids = layout.pids(settings.roles)
+    try:
+        return _run(settings, layout, key, pids)
+    finally:
+        pids.unlink(missing_ok=True)
+        lock.close()
+
+
+def _run(settings: Settings, layout: Layout, key: RootKey, pids: Path) -> int:
+    processes = _processes(settings, layout, key)
+    if not processes:
+        raise Refusal(f"there is nothing to run: {', '.join(settings.roles)} needs peers")
     gc.freeze()
-    supervisor = Supervisor(processes, _say)
+    supervisor = Supervisor(
+        processes, _say, partial(held.note, pids), lambda role: role in held.roles(layout.held)
+    )
     supervisor.start()
-    if _wait_until_listening(settings, supervisor):
+    if "gateway" not in settings.roles:
+        _say(f"amur runs {', '.join(settings.roles)} of region {settings.region}: {layout.root}")
+    elif _wait_until_listening(settings, supervisor):
         _banner(settings, layout, key)
     elif supervisor.alive():
         _say(f"amur: nothing answers on {settings.listen} yet; waiting on")
     return supervisor.run()
+
+
+def _processes(settings: Settings, layout: Layout, key: RootKey) -> list[Process]:
+    """Those of the roles that this region has need of."""
+    # Imported once, before the fork: the children share the code and start at once.
+    from amur.serve import jobs, worker
+
+    processes = []
+    if "gateway" in settings.roles:
+        for i, cpu in enumerate(_cpus(settings)):
+            main = partial(worker.main, settings, layout, key, f"worker-{i}", cpu)
+            processes.append(Process(f"worker {i}", main, "gateway"))
+    if "blocks" in settings.roles and settings.peers:
+        from amur.serve import blocks  # with its HTTP client, which a region alone does not need
+
+        processes.append(Process("blocks", partial(blocks.main, settings, layout), "blocks"))
+    if "replicate" in settings.roles and settings.peers:
+        from amur.serve import replicate
+
+        main = partial(replicate.main, settings, layout)
+        processes.append(Process("replicate", main, "replicate"))
+    if "jobs" in settings.roles:
+        processes.append(Process("jobs", partial(jobs.main, settings, layout), "jobs"))
+    return processes
+
+
+def _clear(layout: Layout, roles: Collection[str]) -> None:
+    """What earlier processes of these roles left: their numbers, and that they were held down."""
+    held.hold(layout.held, held.roles(layout.held).difference(roles))
+    for old in layout.metrics.iterdir():
+        role = "gateway" if old.stem.startswith("worker-") else old.stem
+        if role in roles or role not in ROLES:
+            old.unlink(missing_ok=True)
 
 
 def _cpus(settings: Settings) -> list[int | None]:
@@ -112,19 +152,8 @@ def _wait_until_listening(settings: Settings, supervisor: Supervisor) -> bool:
 
 
 def _banner(settings: Settings, layout: Layout, key: RootKey) -> None:
-    """Where it is, and three lines to paste.
-
-    The secret is shown on a terminal and when it was just made; else only where it is kept, so
-    that the logs of a service manager do not collect it.
-    """
-    where = f"kept in {key.path}" if key.path else "taken from the settings"
-    if sys.stdout.isatty() or key.is_new:
-        said, pasted = f"{key.secret}  ({where})", key.secret
-    elif key.path is None:
-        said, pasted = f"({where})", '"$AMUR_ROOT_SECRET_ACCESS_KEY"'
-    else:
-        pattern = r's/.*"secret_access_key": "\(.*\)".*/\1/p'
-        said, pasted = f"({where})", f"\"$(sed -n '{pattern}' '{key.path}')\""
+    """Where it is, and three lines to paste."""
+    said, pasted = shown_secret(key, is_new=key.is_new)
     sys.stdout.write(
         f"amur serves {layout.root} as region {settings.region}\n"
         f"  endpoint           {settings.endpoint}\n"
@@ -137,6 +166,21 @@ def _banner(settings: Settings, layout: Layout, key: RootKey) -> None:
         "  aws s3 cp README.md s3://first/\n"
     )
     sys.stdout.flush()
+
+
+def shown_secret(key: RootKey, *, is_new: bool) -> tuple[str, str]:
+    """What to say of a root key's secret, and what to paste into a shell for it.
+
+    The secret is shown on a terminal and when it was just made; else only where it is kept, so
+    that the logs of a service manager do not collect it.
+    """
+    where = f"kept in {key.path}" if key.path else "taken from the settings"
+    if sys.stdout.isatty() or is_new:
+        return f"{key.secret}  ({where})", key.secret
+    if key.path is None:
+        return f"({where})", '"$AMUR_ROOT_SECRET_ACCESS_KEY"'
+    pattern = r's/.*"secret_access_key": "\(.*\)".*/\1/p'
+    return f"({where})", f"\"$(sed -n '{pattern}' '{key.path}')\""
 
 
 def _say(message: str) -> None:

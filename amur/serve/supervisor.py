@@ -22,6 +22,7 @@ _CRASH_WINDOW_SECONDS = 20.0  # ... within this long, then everything stops
 _RESPAWN_DELAY_SECONDS = 0.2
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM}
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 @dataclass
@@ -30,24 +31,36 @@ class Process:
 
     name: str
     main: Callable[[], int]
+    role: str = ""
     pid: int = 0
     deaths: list[float] = field(default_factory=list)
 
 
 class Supervisor:
-    """Runs processes, starts the dead again, stops all on SIGTERM and SIGINT."""
+    """Runs processes, starts the dead again, stops all on SIGTERM and SIGINT.
 
-    def __init__(self, processes: list[Process], say: Callable[[str], None]) -> None:
+    `note` hears the pids by role whenever they change. What has a role that `is_held` stays down
+    when it dies, until a SIGALRM finds it held no more.
+    """
+
+    def __init__(
+        self,
+        processes: list[Process],
+        say: Callable[[str], None],
+        note: Callable[[dict[str, list[int]]], None] = lambda pids: None,
+        is_held: Callable[[str], bool] = lambda role: False,
+    ) -> None:
         self._processes = processes
         self._say = say
+        self._note = note
+        self._is_held = is_held
         self._stopping = False
         self._failed = False
         self._kill_at = 0.0
 
     def start(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        for process in self._processes:
-            self._spawn(process)
+        self._spawn_missing()
 
     def run(self) -> int:
         """Until all are gone. Exit code 0 when stopped on demand."""
@@ -82,9 +95,21 @@ class Supervisor:
             self._say(f"amur: requests were still running after {DRAIN_SECONDS:.0f} s: cut off")
             self._signal(signal.SIGKILL)
             return
+        self._spawn_missing()
+
+    def _spawn_missing(self) -> None:
         for process in self._processes:
-            if not process.pid:
+            if not process.pid and not self._is_held(process.role):
                 self._spawn(process)
+        self._tell()
+
+    def _tell(self) -> None:
+        pids = {"supervisor": [os.getpid()]}
+        for process in self._processes:
+            living = pids.setdefault(process.role or process.name, [])
+            if process.pid:
+                living.append(process.pid)
+        self._note(pids)
 
     def _reap(self) -> None:
         while True:
@@ -97,10 +122,14 @@ class Supervisor:
             for process in self._processes:
                 if process.pid == pid:
                     process.pid = 0
+                    self._tell()
                     self._died(process, os.waitstatus_to_exitcode(status))
 
     def _died(self, process: Process, code: int) -> None:
         if self._stopping or _told_to_stop():  # Ctrl-C reaches the children, too
+            return
+        if self._is_held(process.role):
+            self._say(f"amur: {process.name} is held down")
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         now = time.monotonic()
@@ -129,7 +158,7 @@ class Supervisor:
         code = 1
         try:
             faulthandler.enable()  # a crash in compiled code says where it was
-            _die_with(parent)
+            die_with(parent)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = process.main()
         except BaseException:
@@ -144,9 +173,9 @@ def _told_to_stop() -> bool:
     return not signal.sigpending().isdisjoint({signal.SIGTERM, signal.SIGINT})
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """A child of a killed parent must not go on serving (and holding the port) alone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -45,7 +45,7 @@ class ServedAmur:
             *wrapper, sys.executable, "-m", "amur.cli.main", "serve", str(directory),
             "--listen", f"127.0.0.1:{self.port}", "--workers", str(workers), *arguments,
         ]  # fmt: skip
-        self._environment = _clean_environment() | {
+        self._environment = clean_environment() | {
             "AMUR_ROOT_ACCESS_KEY_ID": KEY_ID,
             "AMUR_ROOT_SECRET_ACCESS_KEY": SECRET,
             **(environment or {}),
@@ -134,7 +134,7 @@ class ServedAmur:
 
     def client_environment(self) -> dict[str, str]:
         """What the three lines of the banner export, on top of a clean environment."""
-        return _clean_environment() | {
+        return clean_environment() | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": "auto",
             "AWS_ACCESS_KEY_ID": self.key_id,
@@ -160,6 +160,7 @@ def free_port() -> int:
         return port
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """Ours, without what programs take settings of a store or a proxy from."""
     hidden = ("AMUR_", "AWS_", "RCLONE_", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from amur.clock import SystemClock
 from amur.config import Settings
-from amur.data.local import LocalDataStore
+from amur.data.store import DataStore
 from amur.gateway.app import App
 from amur.gateway.context import Response
+from amur.gateway.forward.forwarder import Forwarder
 from amur.gateway.observe import Observer
+from amur.gateway.region_page import region_page
 from amur.iam.keys import KeyRing
 from amur.meta import keys
 from amur.meta.engine import Engine, EngineDamaged, EngineError, EngineFailed, prefix_end
 from amur.meta.lmdb_engine import LmdbEngine
+from amur.meta.lmdb_watch import POLL_SECONDS
 from amur.meta.records import FORMAT as RECORD_FORMAT
 from amur.objects.core import Core
 from amur.objects.store import Store
+from amur.regions.link import Link
+from amur.regions.topology import Topology
+from amur.serve.blockstore import claim_data, open_data
 from amur.serve.layout import Layout, Refusal, RootKey
 from amur.workers.standard import standard_workers
 from amur.workers.worker import Worker
@@ -31,7 +38,7 @@ class Opened(NamedTuple):
     """Metadata, data and the store over them, of one process."""
 
     engine: LmdbEngine
-    data: LocalDataStore
+    data: DataStore
     store: Store
     core: Core
 
@@ -59,17 +66,35 @@ class Opened(NamedTuple):
         return self.data.failure
 
     async def close(self) -> None:
+        for link in self.core.links.values():
+            await link.close()
         await self.store.close()
         await self.data.close()
         await self.engine.close()
 
 
-def open_store(layout: Layout, region: str) -> Opened:
-    """In the process that uses it, never before a fork."""
+def open_store(
+    layout: Layout,
+    region: str,
+    topology: Topology | None = None,
+    links: Mapping[str, Link] | None = None,
+    *,
+    poll_seconds: float = POLL_SECONDS,
+) -> Opened:
+    """In the process that uses it, never before a fork. `links` are closed with it.
+
+    `poll_seconds` is how late a watch notices what another process committed.
+    """
     clock = SystemClock()
-    engine = LmdbEngine(layout.meta, clock)
-    data = LocalDataStore(layout.data)
-    store = Store(engine, data, clock, region=region)
+    data = open_data(layout, clock)
+    engine = LmdbEngine(
+        layout.meta,
+        clock,
+        region_number=topology.me.number if topology and topology.is_cluster else None,
+        poll_seconds=poll_seconds,
+    )
+    store = Store(engine, data, clock, region=region, topology=topology)
+    store.core.links.update(links or {})
     return Opened(engine, data, store, store.core)
 
 
@@ -80,6 +105,7 @@ def try_store(layout: Layout, region: str) -> None:
         opened = open_store(layout, region)
         try:
             await _refuse_newer_records(opened.engine, layout)
+            await claim_data(opened.data, opened.engine, layout)
         finally:
             await opened.close()
 
@@ -118,13 +144,20 @@ def gateway(
         text = await asyncio.to_thread(observer.exposition)
         return Response(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
 
+    async def region() -> Response:
+        snapshots = await asyncio.to_thread(observer.living)
+        body = region_page(opened.core, snapshots)
+        return Response(200, [("content-type", "application/json")], body)
+
+    topology = opened.core.topology
     return App(
         opened.store,
         key_ring(settings, key),
         observer=observer,
         domains=settings.domains,
         presign_seconds_max=settings.presign_seconds_max,
-        pages={"/-/health": health, "/-/metrics": metrics},
+        pages={"/-/health": health, "/-/metrics": metrics, "/-/region": region},
+        forwarder=(Forwarder(topology, settings.cluster_secret) if topology.is_cluster else None),
     )
 
 

@@ -17,7 +17,8 @@ from amur.gateway.observe import Observer
 from amur.httpd.server import Server
 from amur.httpd.tls import Tls
 from amur.serve.layout import Layout, RootKey
-from amur.serve.wiring import Opened, gateway, open_store
+from amur.serve.peering import open_region
+from amur.serve.wiring import Opened, gateway
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """A page of a listing is thousands of objects, and a request leaves no cycles: look for them
@@ -40,7 +41,7 @@ def main(
 
 async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) -> None:
     loop = asyncio.get_running_loop()
-    opened = open_store(layout, settings.region)
+    opened = open_region(settings, layout)
     observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
     app = gateway(settings, key, opened, observer, layout)
     server = Server(app)
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: never scan it again
     gc.set_threshold(*GC_THRESHOLDS)
-    watch = asyncio.create_task(_stop_when_failed(opened))
+    watch = asyncio.create_task(stop_when_failed(opened))
     tls = None
     if settings.tls_cert and settings.tls_key:
         tls = Tls(settings.tls_cert, settings.tls_key)
@@ -65,11 +66,11 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
         await _close(opened, observer)
 
 
-async def _stop_when_failed(opened: Opened) -> None:
+async def stop_when_failed(opened: Opened) -> None:
     """After a failed fsync nothing in memory can be trusted: the supervisor starts a fresh one."""
     while (failure := opened.failure()) is None:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(_FAILURE_CHECK_SECONDS)
-    sys.stderr.write(f"amur: storage failed, stopping this worker: {failure}\n")
+    sys.stderr.write(f"amur: storage failed, stopping this process: {failure}\n")
     sys.stderr.flush()
     os._exit(FAILED_CODE)
 

@@ -8,21 +8,23 @@ Buckets' own tombstones stay: a few bytes that keep an id from being used again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 
 from amur.meta import keys
 from amur.meta.engine import Commit, Conflict, Entry, Put, prefix_end
-from amur.meta.records import TombstoneRecord, decode, encode
+from amur.meta.records import BucketRecord, TombstoneRecord, decode, encode
 from amur.meta.stamping import region_number
 from amur.objects.buckets import abort_uploads, drop_contents
+from amur.objects.closing import settle
 from amur.objects.core import Core
 from amur.objects.peer_state import PeerState, peer_states
+from amur.objects.securing import COLLECTED_KEY
+from amur.regions.link import LinkError
 from amur.workers.worker import Worked, Worker, counted, more
 
 PAGE = 500
-COLLECTED_KEY = keys.singleton_key("collected")
-"""The latest tombstone that was collected here: what is older is taken in by streams only."""
 
 
 class Burier(Worker):
@@ -37,6 +39,7 @@ class Burier(Worker):
         self._position = keys.TOMBSTONES
 
     async def work(self) -> Worked:
+        await self._settle_closed()
         emptied = await self._empty_buckets()
         async with self._fence:
             collected = await self._collect()
@@ -78,6 +81,15 @@ class Burier(Worker):
             for name, state in states.items()
             if name != maker.name
         )
+
+    async def _settle_closed(self) -> None:
+        """Ask what became of buckets that were to be deleted."""
+        engine = self._core.engine
+        rows = await engine.scan(keys.BUCKETS, prefix_end(keys.BUCKETS), 1 << 31)
+        for record in (decode(row.value, BucketRecord) for row in rows):
+            if record.closing:
+                with contextlib.suppress(LinkError):
+                    await settle(self._core, record)
 
     async def _empty_buckets(self) -> int:
         """Drop what was in buckets that another region has deleted."""

@@ -93,7 +93,7 @@ class Collector(Worker):
         unknown = {extent.file for extent in extents if extent.file in idle} - self._sealed
         self._gone = set()
         if unknown:
-            there = {info.id: info.sealed for info in self._core.data.files() if info.id in unknown}
+            there = await self._core.data.sealed(unknown)
             self._gone = unknown - there.keys()
             self._sealed |= {file_id for file_id, is_sealed in there.items() if is_sealed}
 

@@ -42,6 +42,9 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "manifest-without-object": (Severity.DAMAGE, "nothing refers to a manifest"),
     "part-without-upload": (Severity.DAMAGE, "a part's upload is gone"),
     "part-misnumbered": (Severity.DAMAGE, "a part's record has another number than its key"),
+    # bytes of other regions
+    "copy-without-version": (Severity.LEFTOVER, "pulled bytes of a version that is gone"),
+    "holding-wrong": (Severity.DAMAGE, "a record says that bytes are here which are not"),
     # references
     "record-without-reference": (Severity.DAMAGE, "a record's bytes are not marked as in use"),
     "reference-without-record": (Severity.DAMAGE, "bytes are marked as used by no record"),
@@ -50,6 +53,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "file-missing": (Severity.LOSS, "a data file is gone"),
     "file-truncated": (Severity.LOSS, "a data file is too short"),
     "bytes-damaged": (Severity.LOSS, "bytes fail their checksum"),
+    "copy-damaged": (Severity.DAMAGE, "a copy of another region's bytes fails its checksum"),
     "file-orphaned": (Severity.LEFTOVER, "nothing refers to a data file"),
     # notes
     "note-undecodable": (Severity.DAMAGE, "a garbage note can't be read"),

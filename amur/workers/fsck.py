@@ -40,6 +40,7 @@ async def fsck(
     await data.collect_notes()
     await records.run()
     await histories.run()
+    await records.run_chunks()
     await data.run_references()
     await records.run_manifests()
     await data.run_bytes(read_bytes=read_bytes)

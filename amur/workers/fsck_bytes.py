@@ -8,6 +8,7 @@ from amur.data.store import DataDamaged, DataMissing, FileInfo
 from amur.meta import keys
 from amur.meta.engine import Commit, Entry, prefix_end
 from amur.meta.records import Extent, GarbageRecord, ObjectRecord, PartRecord
+from amur.objects.kept import drop_chunk
 from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_session import (
     PAGE,
@@ -83,11 +84,17 @@ class ByteChecks:
             for extent in record.extents:
                 if (extent.file, extent.offset) == (file_id, offset):
                     kind = await self._damage(extent)
-                    if kind:
+                    if kind and holder.key.startswith(keys.CHUNKS):
+                        away = self._dropping(holder.key)
+                        found.append(Found("copy-damaged", reference.key, repair=away))
+                    elif kind:
                         repair = await self._histories.giving_up(holder)
                         detail = f"of {holder.key!r}"
                         found.append(Found(kind, reference.key, detail, repair))
         return found
+
+    def _dropping(self, chunk: bytes) -> Repair:
+        return lambda: drop_chunk(self._session.core, chunk)
 
     async def _damage(self, extent: Extent) -> str:
         """The kind of damage to an extent, "" for none; asked once for all its owners."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from amur.data.store import DataError
+from amur.data.store import DataError, DataUnavailable
 from amur.meta import keys
-from amur.meta.engine import Commit, Entry, Put, prefix_end
+from amur.meta.engine import Commit, EngineDamaged, Entry, Put, prefix_end
+from amur.meta.holdings import GONE, holders, kind_in, set_kind
+from amur.meta.log import record_name
 from amur.meta.records import (
     VERSION_STAMP,
     BucketRecord,
     ObjectRecord,
     PartRecord,
+    RecordDamaged,
     UploadRecord,
     encode,
     inline_body,
 )
+from amur.objects.bodies import find_body, first_missing
 from amur.objects.multipart import abort_at
 from amur.objects.references import reference_puts
 from amur.workers.fsck_histories import HistoryChecks
@@ -42,6 +46,9 @@ class RecordChecks:
             await over(table, self._versions)
         await over(keys.UPLOADS, self._uploads_page)
         await over(keys.PARTS, self._parts)
+
+    async def run_chunks(self) -> None:
+        await self._session.over(keys.CHUNKS, self._chunks)
 
     async def run_manifests(self) -> None:
         """To be run once no reference is wrong any more."""
@@ -103,6 +110,8 @@ class RecordChecks:
                 found += await self._check_manifest(entry, record)
             elif not record.is_marker:
                 found += await self._check_size(entry, record)
+            if not record.is_marker and not any(item.key == entry.key for item in found):
+                found += await self._check_holding(entry, record)
             found += await self._check_references(entry, record)
         return found
 
@@ -111,7 +120,7 @@ class RecordChecks:
         actual = sum(extent.length for extent in record.extents)
         if record.is_inline:
             actual = len(inline)
-        if actual == record.size:
+        if actual == record.size or self._is_elsewhere(record, actual):
             return []
         detail = f"{actual} bytes, not {record.size}"
         if await self._md5(record, inline) != record.etag:
@@ -121,12 +130,37 @@ class RecordChecks:
         repair = self._session.putting(entry, Put(entry.key, encode(record, inline)))
         return [Found("size-wrong", entry.key, detail, repair)]
 
+    def _is_elsewhere(self, record: ObjectRecord | PartRecord, actual: int) -> bool:
+        """Of a version, or of a part of a completed object, that was pushed here without bytes."""
+        return self._session.core.is_cluster and not actual and not record.extents
+
+    async def _check_holding(self, entry: Entry, record: ObjectRecord) -> list[Found]:
+        """What the record says of this region; what others say is theirs to check."""
+        core = self._session.core
+        if not core.is_cluster or kind_in(record, core.region) == GONE:
+            return []
+        hole = await first_missing(core, entry.key, record)
+        if hole is None:
+            return []
+        detail = f"from byte {hole} on"
+        if not set(holders(record)) - {core.region}:
+            repair = self._session.giving_up(entry)
+            return [Found("size-mismatch", entry.key, detail, repair)]
+        set_kind(record, core.region, GONE)
+        log = [record_name(*keys.owner_name(entry.key), record)]
+        put = Put(entry.key, encode(record, inline_body(entry.value)))
+        commit = Commit([(entry.key, entry.version)], put=[put], log=log)
+        engine = self._session.engine
+        return [Found("holding-wrong", entry.key, detail, lambda: engine.commit(commit))]
+
     async def _md5(self, record: ObjectRecord, inline: bytes) -> str:
         digest = hashlib.md5(inline if record.is_inline else b"", usedforsecurity=False)
         size = sum(extent.length for extent in record.extents)
         try:
             async for piece in self._session.core.data.read(record.extents, 0, size):
                 digest.update(piece)
+        except DataUnavailable:  # says nothing about the bytes
+            raise
         except DataError:
             return ""
         return digest.hexdigest()
@@ -236,6 +270,27 @@ class RecordChecks:
             found += await self._check_part(entry, part)
         return found
 
+    async def _chunks(self, page: Sequence[Entry]) -> list[Found]:
+        found: list[Found] = []
+        core = self._session.core
+        for entry in page:
+            part = decoded(entry, PartRecord)
+            if part is None:
+                repair = self._session.giving_up(entry)
+                found.append(Found("record-undecodable", entry.key, repair=repair))
+                continue
+            bucket_id, key, version, _ = keys.split_chunk(entry.key)
+            try:
+                owner = await find_body(core, bucket_id, key, version)
+            except (RecordDamaged, EngineDamaged):  # found as such
+                continue
+            if owner is None:
+                repair = self._session.dropping_part(entry, part)
+                found.append(Found("copy-without-version", entry.key, repair=repair))
+                continue
+            found += await self._check_references(entry, part)
+        return found
+
     def _doomed_manifest(self, entry: Entry, commit: Commit) -> Found:
         async def repair() -> None:
             await self._session.engine.commit(commit)
@@ -246,7 +301,8 @@ class RecordChecks:
     async def _check_part(self, entry: Entry, part: PartRecord) -> list[Found]:
         found = await self._check_references(entry, part)
         actual = sum(extent.length for extent in part.extents)
-        if actual != part.size:
+        is_whole = entry.key.startswith(keys.MANIFESTS) and self._is_elsewhere(part, actual)
+        if actual != part.size and not is_whole:
             repair = await self._histories.giving_up(entry)
             detail = f"{actual} bytes, not {part.size}"
             found.append(Found("size-mismatch", entry.key, detail, repair))

@@ -11,7 +11,7 @@ from amur.meta.records import Extent, ObjectRecord, PartRecord, decode, encode, 
 Owner = ObjectRecord | PartRecord
 Place = tuple[bytes, int]  # file id and offset
 
-_PARTS = (keys.PARTS, keys.MANIFESTS)
+_PARTS = (keys.PARTS, keys.MANIFESTS, keys.CHUNKS)
 OWNER_TABLES = (keys.OBJECTS, keys.MARKERS, keys.VERSIONS, *_PARTS)
 
 

@@ -139,7 +139,8 @@ class Runner:
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
 
 async def run_until_idle(workers: Sequence[Worker], *, steps_max: int = 100_000) -> None:

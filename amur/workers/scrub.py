@@ -14,9 +14,11 @@ import structlog
 from amur.data.store import DataDamaged, DataError, DataMissing
 from amur.limits import MIB
 from amur.meta import keys
-from amur.meta.engine import Commit, EngineFull, Put, prefix_end
+from amur.meta.engine import Commit, EngineError, EngineFull, Put, prefix_end
 from amur.meta.records import Extent
 from amur.objects.core import Core
+from amur.objects.errors import StoreError
+from amur.objects.mending import mend
 from amur.workers.owners import Place, extent_at
 from amur.workers.worker import Worked, Worker, counted, more
 
@@ -48,7 +50,7 @@ class Scrubber(Worker):
             self.damaged = {}
         entries = await self._core.engine.scan(start, prefix_end(keys.REFERENCES), REFERENCES_MAX)
         split = [keys.split_reference(entry.key) for entry in entries]
-        checked = size = bad = 0
+        checked = size = bad = mended = 0
         position = keys.REFERENCES
         for place, some in groupby(split, lambda reference: reference[:2]):
             owners = [owner for _, _, owner in some]
@@ -58,7 +60,9 @@ class Scrubber(Worker):
             if checked and size + extent.length > CHECK_BYTES:
                 position = keys.reference_prefix(*place)
                 break
-            bad += not await self._is_good(extent, owners)
+            is_good = await self._is_good(extent, owners)
+            bad += not is_good
+            mended += not is_good and await self._mended(owners)
             checked += 1
             size += extent.length
         else:
@@ -68,7 +72,7 @@ class Scrubber(Worker):
         with contextlib.suppress(EngineFull):  # it only costs a restart some reading again
             await self._core.engine.commit(Commit(put=[Put(POSITION_KEY, position)]))
         is_more = position != keys.REFERENCES
-        return counted(more(is_more), extents=checked, bytes=size, damaged=bad)
+        return counted(more(is_more), extents=checked, bytes=size, damaged=bad, mended=mended)
 
     def report(self) -> dict[str, object]:
         return {"damaged": [owner.hex() for owner in self.damaged]}
@@ -78,6 +82,20 @@ class Scrubber(Worker):
         for entry in await self._core.engine.get_many(owners[:1]):
             return extent_at(entry, place)
         return None
+
+    async def _mended(self, owners: list[bytes]) -> bool:
+        """Whether other regions had the bytes: then nobody has to be told."""
+        if not self._core.is_cluster:
+            return False
+        try:
+            done = [await mend(self._core, owner) for owner in owners]
+        except (DataError, EngineError, StoreError) as error:
+            log.warning("bytes could not be mended", error=repr(error))
+            return False
+        if all(done):
+            for owner in owners:
+                self.damaged.pop(owner, None)
+        return all(done)
 
     async def _is_good(self, extent: Extent, owners: list[bytes]) -> bool:
         try:

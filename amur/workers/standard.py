@@ -5,11 +5,20 @@ from __future__ import annotations
 from amur.objects.core import Core
 from amur.workers.collect import Collector
 from amur.workers.compact import Compactor
+from amur.workers.evict import Evictor
 from amur.workers.expire import Expirer
+from amur.workers.place import Placer
 from amur.workers.scrub import Scrubber
 from amur.workers.sweep import Sweeper
 from amur.workers.worker import Worker
 
 
 def standard_workers(core: Core) -> list[Worker]:
-    return [Collector(core), Sweeper(core), Expirer(core), Compactor(core), Scrubber(core)]
+    workers: list[Worker] = [
+        Collector(core),
+        Sweeper(core),
+        Expirer(core),
+        Compactor(core),
+        Scrubber(core),
+    ]
+    return [*workers, Placer(core), Evictor(core)] if core.is_cluster else workers

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from amur.config import BlockStore
 from amur.serve import checks
 from amur.serve.layout import Layout, Refusal
 from amur.serve.testing import ServedAmur, free_port
@@ -54,6 +55,41 @@ def test_other_region(refused: Callable[..., str], tmp_path: Path) -> None:
     layout.create()
     layout.claim("fra")
     assert "belongs to region 'fra'" in refused("--region", "sjc")
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "said"),
+    [
+        ("s3://b/p", "", "keeps its bytes in s3://b/p, but block_store is not set"),
+        ("", "s3://b/p", "keeps its bytes in files of its own, but block_store is s3://b/p"),
+        ("s3://b/p", "s3://b/q", "keeps its bytes in s3://b/p, but block_store is s3://b/q"),
+    ],
+)
+def test_other_block_store(
+    refused: Callable[..., str], tmp_path: Path, made: str, asked: str, said: str
+) -> None:
+    layout = Layout(tmp_path / "data", BlockStore(made))
+    layout.create()
+    layout.claim("local")
+    layout.claim("local")
+    facts = layout.facts()
+    assert (facts["format"], facts.get("block_store", "")) == (2 if made else 1, made)
+    assert said in refused(**({"AMUR_BLOCK_STORE": asked} if asked else {}))
+
+
+def test_block_store_options_that_nobody_knows(refused: Callable[..., str]) -> None:
+    options = json.dumps({"endpiont": "http://127.0.0.1:1", "secret_access_key": "hush-hush"})
+    line = refused(AMUR_BLOCK_STORE="s3://b", AMUR_BLOCK_STORE_OPTIONS=options)
+    assert "endpiont" in line
+    assert "hush" not in line
+
+
+def test_block_store_that_is_not_there(refused: Callable[..., str]) -> None:
+    options = {"endpoint": "http://127.0.0.1:1", "access_key_id": "id", "secret_access_key": "hush"}
+    line = refused(AMUR_BLOCK_STORE="s3://b/p", AMUR_BLOCK_STORE_OPTIONS=json.dumps(options))
+    assert "can't use block_store s3://b/p" in line
+    assert "fsck" not in line
+    assert "hush" not in line
 
 
 def test_newer_format(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -7,13 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore, MemoryStore
 
+from amur.clock import SystemClock
+from amur.data import bucket_service
+from amur.data.bucket import BucketDataStore
+from amur.data.bucket_service import ObstoreBucket
 from amur.data.fake_disk import FakeDisk
 from amur.data.local import LocalDataStore
 from amur.data.memory import MemoryDataStore
+from amur.data.read_cache import ReadCache
 from amur.data.store import DataStore
 
 SIZES = {"chunk_bytes": 1024, "pack_bytes_max": 1024, "file_bytes_max": 4096}
+PART_BYTES = 1500  # of an upload in parts to a bucket
 
 
 @pytest.fixture
@@ -31,13 +38,32 @@ def fake_store() -> Callable[..., LocalDataStore]:
     return make
 
 
-@pytest.fixture(params=["memory", "real", "fake", "fake-threads"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DataStore]:
+KINDS = ["memory", "real", "fake", "fake-threads", "bucket", "bucket-local", "bucket-cached"]
+
+
+@pytest.fixture(params=KINDS)
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[DataStore]:
     made: DataStore
     if request.param == "memory":
         made = MemoryDataStore(**SIZES)
     elif request.param == "real":
         made = LocalDataStore(tmp_path, **SIZES)
+    elif request.param.startswith("bucket"):
+        monkeypatch.setattr(bucket_service, "SETTLE_SECONDS", 0.0)  # this process goes on
+        in_files = request.param == "bucket-local"
+        bucket = ObstoreBucket(
+            LocalStore(tmp_path / "bucket", mkdir=True) if in_files else MemoryStore()
+        )
+        cache = ReadCache(tmp_path / "cache", 50_000, SystemClock())
+        made = BucketDataStore(
+            bucket,
+            SystemClock(),
+            cache=cache if request.param == "bucket-cached" else None,
+            part_bytes=PART_BYTES,
+            **SIZES,
+        )
     else:
         threaded = request.param == "fake-threads"
         made = LocalDataStore("/store", disk=FakeDisk(1), threaded=threaded, **SIZES)

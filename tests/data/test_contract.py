@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from amur.data.bucket import BucketDataStore
 from amur.data.store import DataMissing, DataStore
 from amur.extent import Extent
 
@@ -71,7 +72,7 @@ async def test_appends_of_many_callers(
 
 
 async def test_a_short_stream_goes_into_a_pack(store: DataStore) -> None:
-    extents = [await stream(store, b"x" * 300, 100) for _ in range(3)]
+    extents = await asyncio.gather(*(stream(store, b"x" * 300, 100) for _ in range(3)))
     assert len({extent.file for (extent,) in extents}) == 1
 
 
@@ -129,7 +130,10 @@ async def test_files_and_unlink(store: DataStore) -> None:
     infos = {info.id: info for info in store.files()}
     assert set(infos) == {small.file, *(extent.file for extent in block)}
     assert all(info.live_writer for info in infos.values())
-    assert not infos[small.file].sealed
+    is_appended_to = not isinstance(store, BucketDataStore)  # objects never change
+    assert infos[small.file].sealed is not is_appended_to
+    asked = await store.sealed({small.file, block[0].file})
+    assert asked == {small.file: not is_appended_to, block[0].file: True}
     assert all(infos[extent.file].sealed for extent in block)
     assert all(infos[extent.file].size >= extent.length for extent in block)
     await store.unlink(small.file)

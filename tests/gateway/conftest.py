@@ -32,6 +32,7 @@ class FakeExchange:
     def __init__(
         self, method: str, target: str, pairs: list[tuple[str, str]], request_body: bytes
     ) -> None:
+        self.target = target.encode()
         path, _, self.query = target.partition("?")
         self.method = method
         self.path = unquote_to_bytes(path).decode("utf-8", "replace")

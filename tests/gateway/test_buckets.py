@@ -216,7 +216,7 @@ async def test_what_nobody_configured(client: Client, sub: str, code: str) -> No
     assert (await client("DELETE", f"/bkt?{sub}")).status == 204
 
 
-@pytest.mark.parametrize("sub", ["accelerate", "logging", "notification", "requestPayment"])
+@pytest.mark.parametrize("sub", ["logging", "notification", "requestPayment"])
 async def test_settings_that_are_empty(client: Client, sub: str) -> None:
     await client("PUT", "/bkt")
     answer = await client("GET", f"/bkt?{sub}")

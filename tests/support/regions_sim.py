@@ -75,7 +75,11 @@ class WatchedEngine(MemoryEngine):
                 key, value = stamped(put, version)
                 self._check(*keys.owner_name(key), decode(value, ObjectRecord))
         self._trace.note("commit", version, len(commit.put), len(commit.delete))
+        self.committed(commit)
         return version
+
+    def committed(self, commit: Commit) -> None:
+        """For stories that watch more."""
 
     def _check(self, bucket: bytes, key: bytes, record: ObjectRecord) -> None:
         if record.is_null:
@@ -142,7 +146,8 @@ class SimLink(Link):
         for _ in range(copies):
             self._cluster.spawn(self._deliver(data, answered))
         try:
-            reply = await asyncio.wait_for(answered, timeout_s or 5.0)
+            async with asyncio.timeout(timeout_s or 5.0):
+                reply = await answered
         except TimeoutError:
             raise PeerUnreachable(f"{name} does not answer") from None
         return messages.decode_reply(reply)
@@ -203,7 +208,7 @@ class SimRegion:
         self.senders = [Sender(core, link) for link in core.links.values()]
         for sender in self.senders:
             self.spawn(sender.run())
-        for worker in (Reconciler(core, fence), Burier(core, fence), self.cluster.trimmer(core)):
+        for worker in self.cluster.workers(core, fence):
             self.spawn(self._drive(worker))
 
     def spawn(self, what: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -268,8 +273,10 @@ class SimCluster:
         for region in self.regions.values():
             region.start()
 
-    def trimmer(self, core: Core) -> Trimmer:
-        return Trimmer(core, entries_max=self.log_entries_max, page=4)
+    def workers(self, core: Core, fence: asyncio.Lock) -> list[Worker]:
+        """What runs in each region beside its senders."""
+        trimmer = Trimmer(core, entries_max=self.log_entries_max, page=4)
+        return [Reconciler(core, fence), Burier(core, fence), trimmer]
 
     def spawn(self, what: Coroutine[Any, Any, Any]) -> None:
         """A message under way: it outlives its sender."""

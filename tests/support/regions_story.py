@@ -279,7 +279,7 @@ async def _state(core: Core) -> dict[Any, Any]:
     rows = await core.engine.scan(keys.BUCKETS, prefix_end(keys.BUCKETS), 1000)
     for row in rows:
         record = decode(row.value, BucketRecord)
-        state[row.key] = msgspec.structs.replace(record, version=0)
+        state[row.key] = msgspec.structs.replace(record, version=0, closing="", closing_ns=0)
     found, cut = await marks(core, b"", END, 100_000)
     assert not cut
     for mark in found:

@@ -23,6 +23,7 @@ from amur.meta.records import (
     inline_body,
 )
 from amur.objects.invariants import violations
+from amur.objects.references import reference_puts
 from amur.objects.store import Store
 from amur.objects.types import Attributes
 from amur.workers.findings import KINDS, Severity
@@ -323,11 +324,36 @@ async def _(world: Any) -> None:
     world.engine._last_version -= 10**15
 
 
+# --- bytes of other regions ---
+async def chunk(world: Any, version: int) -> Extent:
+    """A chunk of "block" such as a pull makes; where it lies."""
+    body = world.body(20_000)
+    writer = world.data.writer()
+    await writer.write(body)
+    part = PartRecord(size=len(body), extents=await writer.finish())
+    owner = keys.chunk_key(await bucket_id(world), b"block", version, 0)
+    puts = [Put(owner, encode(part)), *reference_puts(part, owner)]
+    await world.engine.commit(Commit(put=puts))
+    return part.extents[0]
+
+
+@damage("copy-without-version")
+async def _(world: Any) -> None:
+    await chunk(world, 4711)
+
+
+@damage("copy-damaged")
+async def _(world: Any) -> None:
+    extent = await chunk(world, (await world.store.head("bucket", "block")).version)
+    world.disk.contents(path(extent.file))[extent.offset + 100] ^= 1
+
+
 FOUND_ON_LMDB = {"entry-damaged", "reference-damaged"}
+FOUND_IN_CLUSTERS = {"holding-wrong"}  # see test_fsck_regions.py
 
 
 def test_every_kind_is_seeded() -> None:
-    assert DAMAGES.keys() | FOUND_ON_LMDB == KINDS.keys()
+    assert DAMAGES.keys() | FOUND_ON_LMDB | FOUND_IN_CLUSTERS == KINDS.keys()
     assert len(KINDS) > 30
 
 

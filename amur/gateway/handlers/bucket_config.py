@@ -1,4 +1,4 @@
-"""A bucket's settings: ACL, tags, ownership controls, versioning."""
+"""A bucket's settings: ACL, tags, ownership controls, versioning, acceleration."""
 
 from __future__ import annotations
 
@@ -171,6 +171,35 @@ async def put_versioning(ctx: Context) -> Response:
 
     def change(bucket: BucketRecord) -> None:
         bucket.versioning = status
+
+    await ctx.store.update_bucket(ctx.request.bucket, change)
+    return Response(200)
+
+
+# --- acceleration ---
+
+
+async def get_accelerate(ctx: Context) -> Response:
+    """No Status where nobody has ever set one, as from Amazon; a region without peers does not
+    remember that it was suspended."""
+    bucket = await ctx.store.bucket(ctx.request.bucket)
+    if bucket.accelerate:
+        return xml_response("AccelerateConfiguration", tag("Status", "Enabled"))
+    was_set = "accelerate" in bucket.changed
+    return xml_response(
+        "AccelerateConfiguration", *([tag("Status", "Suspended")] if was_set else [])
+    )
+
+
+async def put_accelerate(ctx: Context) -> Response:
+    """Every region gets a copy of what is written from now on."""
+    root = await _body(ctx, "AccelerateConfiguration")
+    status = root.value("Status")
+    if status not in ("Enabled", "Suspended"):
+        raise S3Error("MalformedXML")
+
+    def change(bucket: BucketRecord) -> None:
+        bucket.accelerate = status == "Enabled"
 
     await ctx.store.update_bucket(ctx.request.bucket, change)
     return Response(200)

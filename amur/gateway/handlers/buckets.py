@@ -7,6 +7,7 @@ from amur.gateway import xml
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.bucket_config import parse_ownership, tag_set
+from amur.gateway.handlers.common import REGIONS, read_regions
 from amur.gateway.responses import xml_response
 from amur.iam.acl import CANNED
 from amur.objects.types import BucketRecord
@@ -26,6 +27,8 @@ async def create_bucket(ctx: Context) -> Response:
     request = ctx.request
     bucket = BucketRecord(name=request.bucket, owner=ctx.principal.owner)
     _apply_headers(bucket, request.headers)
+    if request.has_tigris:
+        bucket.regions = read_regions(ctx)
     data = await ctx.body.read(limits.XML_BYTES_MAX)
     if data.strip():
         root = xml.parse(data, "CreateBucketConfiguration")
@@ -74,10 +77,10 @@ def _apply_headers(bucket: BucketRecord, headers: dict[str, str]) -> None:
 
 async def head_bucket(ctx: Context) -> Response:
     bucket = await ctx.store.bucket(ctx.request.bucket)
-    return Response(
-        200,
-        [("x-amz-bucket-region", region_of(bucket)), ("x-tigris-enable-snapshot", "false")],
-    )
+    headers = [("x-amz-bucket-region", region_of(bucket)), ("x-tigris-enable-snapshot", "false")]
+    if bucket.regions:
+        headers.append((REGIONS, bucket.regions))
+    return Response(200, headers)
 
 
 async def delete_bucket(ctx: Context) -> Response:

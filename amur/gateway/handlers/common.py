@@ -5,9 +5,13 @@ from __future__ import annotations
 from amur import limits
 from amur.gateway.context import Context
 from amur.gateway.errors import S3Error
+from amur.gateway.routing import normal
+from amur.meta.holdings import holders, home_of
 from amur.meta.records import ObjectRecord
 from amur.objects.types import Attributes, Body
+from amur.regions.topology import UnknownRegion
 
+REGIONS = "x-tigris-regions"
 _DIGITS_MAX = 9
 
 
@@ -61,6 +65,57 @@ async def settle_acl(ctx: Context, attributes: Attributes) -> None:
         attributes.acl = ""
     elif not bucket.object_acl:
         attributes.acl = ""
+
+
+def read_regions(ctx: Context) -> str:
+    """The restriction that the request asks for, "" for none. Raises InvalidArgument."""
+    asked = ctx.request.headers.get(REGIONS, "")
+    if not asked:
+        return ""
+    try:
+        return normal(ctx.store.core.topology, asked)
+    except UnknownRegion as error:
+        raise unknown_region(error, asked) from None
+
+
+def unknown_region(error: UnknownRegion, asked: str) -> S3Error:
+    return _bad_regions(f"Unknown region: {error.args[0]}", asked)
+
+
+def _bad_regions(message: str, asked: str) -> S3Error:
+    return S3Error("InvalidArgument", message, ArgumentName="X-Tigris-Regions", ArgumentValue=asked)
+
+
+async def settle_regions(ctx: Context, attributes: Attributes) -> None:
+    """Take over an object's own restriction, which must lie within its bucket's.
+
+    The leader of a geography writes all of its buckets' objects, so they can't do without it.
+    """
+    asked = read_regions(ctx)
+    if not asked:
+        return
+    bucket, topology = await ctx.store.bucket(ctx.request.bucket), ctx.store.core.topology
+    allowed = topology.allowed(asked)
+    if not allowed <= topology.allowed(bucket.regions):
+        raise _bad_regions(f"The bucket is restricted to {bucket.regions}.", asked)
+    if topology.kind(bucket.regions) == "multi":
+        leader = topology.leader(bucket.regions)
+        if leader not in allowed:
+            raise _bad_regions(f"{leader} must be among an object's regions.", asked)
+    attributes.regions = asked
+
+
+def regions_header(ctx: Context, record: ObjectRecord) -> list[tuple[str, str]]:
+    """X-Tigris-Regions of an answer: where the bytes are, the home first; in a cluster only."""
+    core = ctx.store.core
+    if not core.is_cluster:
+        return []
+    if record.is_inline:  # the bytes came with the record
+        home = home_of(record)
+        return [(REGIONS, home if home == core.region else f"{home},{core.region}")]
+    if not record.holdings:
+        return [(REGIONS, ",".join(record.placement) or record.region)]
+    return [(REGIONS, ",".join(holders(record)))]
 
 
 def part_number(text: str) -> int:

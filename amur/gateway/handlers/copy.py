@@ -11,7 +11,12 @@ from amur.gateway.checksums import ELEMENTS, algorithm_name
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import settle_acl, written_version
+from amur.gateway.handlers.common import (
+    REGIONS,
+    settle_acl,
+    settle_regions,
+    written_version,
+)
 from amur.gateway.headers import REDIRECT, read_attributes
 from amur.gateway.responses import xml_response
 from amur.meta.records import Checksum, ObjectRecord
@@ -62,6 +67,8 @@ async def copy_object(ctx: Context) -> Response:
     attributes = read_attributes(headers, ctx.principal.owner)
     if attributes.acl:
         await settle_acl(ctx, attributes)
+    if request.has_tigris:
+        await settle_regions(ctx, attributes)
     replaces = _replaces(headers, "x-amz-metadata-directive")
     replaces_tags = _replaces(headers, "x-amz-tagging-directive")
     if source == (request.bucket, request.key, "") and not (
@@ -106,6 +113,8 @@ async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Respon
     request = ctx.request
     if request.headers["x-tigris-rename"].lower() != "true":
         raise S3Error("InvalidArgument", ArgumentName="X-Tigris-Rename")
+    if REGIONS in request.headers:
+        raise S3Error("InvalidRequest", "A renamed object keeps its regions.")
     if source[0] != request.bucket or source[2]:
         raise S3Error("InvalidRequest", "A rename stays in its bucket and has no version.")
     if source[1] == request.key:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from amur.gateway.conditions import parse_if_range, read_conditions
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import part_number, version_headers
+from amur.gateway.handlers.common import part_number, regions_header, version_headers
 from amur.gateway.headers import apply_overrides, checksum_mode, object_headers
 from amur.gateway.ranges import content_range, parse_range
 from amur.objects.conditions import keeps_range
@@ -82,6 +82,7 @@ def _answer(ctx: Context, reading: Reading, is_partial: bool) -> Response:
     request, record = ctx.request, reading.record
     headers = object_headers(record, reading.end - reading.start)
     headers += version_headers(ctx, record)
+    headers += regions_header(ctx, record)
     if request.params:
         apply_overrides(headers, request.params, is_signed=not ctx.principal.is_anonymous)
         if record.part_count and "partNumber" in request.params:

@@ -17,6 +17,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.handlers.service import decode_token, encode_token
 from amur.gateway.responses import owner_tag, page_size, xml_response
 from amur.gateway.xml import Markup, iso_time, tag
+from amur.objects import prefetching
 from amur.objects.types import ListEntry, ListPage, ObjectHead, ObjectRecord
 
 Encode = Callable[[str], str]
@@ -118,13 +119,17 @@ async def _objects(ctx: Context, ask: _Question, start_after: str) -> ListPage:
     if ask.limit == 0:
         await ctx.store.bucket(ctx.request.bucket)
         return _EMPTY_PAGE
-    return await ctx.store.list_objects(
+    page = await ctx.store.list_objects(
         ctx.request.bucket,
         prefix=ask.prefix,
         delimiter=ask.delimiter,
         start_after=start_after,
         limit=ask.limit,
     )
+    if ctx.request.headers.get("x-tigris-prefetch", "").lower() == "true":
+        names = [entry.key for entry in page.entries if entry.record is not None]
+        prefetching.start(ctx.store.core, ctx.request.bucket, names)
+    return page
 
 
 def _wants_metadata(ctx: Context) -> bool:

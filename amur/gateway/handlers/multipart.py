@@ -20,6 +20,7 @@ from amur.gateway.handlers.common import (
     marker_number,
     part_number,
     settle_acl,
+    settle_regions,
     take_body,
     written_version,
 )
@@ -47,6 +48,8 @@ async def create_upload(ctx: Context) -> Response:
     attributes = read_attributes(headers, ctx.principal.owner)
     if attributes.acl:
         await settle_acl(ctx, attributes)
+    if request.has_tigris:
+        await settle_regions(ctx, attributes)
     asked = headers.get("x-amz-checksum-algorithm", "")
     upload = await ctx.store.create_upload(
         request.bucket,

@@ -47,6 +47,29 @@ async def post_object(ctx: Context) -> Response:
     return _answer(ctx, upload, record, headers)
 
 
+async def admit(ctx: Context) -> tuple[list[bytes], AsyncGenerator[bytes | bytearray]]:
+    """The form as it came, up to its file and behind, once its sender's right is proven: for who
+    passes it on. What is held is FORM_BYTES_MAX and a piece."""
+    reader = FormReader(ctx.request.headers.get("content-type", ""))
+    begun: list[bytes] = []
+    wire = ctx.body.wire()
+    try:
+        async for piece in wire:
+            begun.append(bytes(piece))
+            for _ in reader.feed(begun[-1]):
+                pass  # of the file
+            if reader.fields is not None:
+                break
+        else:
+            reader.finish()
+        upload = authorize(reader, ctx.request.bucket, find_secret=ctx.keys.secret, now_s=ctx.now_s)
+        await authorize_form(ctx, upload.key_id)
+    except BaseException:
+        await wire.aclose()
+        raise
+    return begun, wire
+
+
 async def _read_fields(reader: FormReader, stream: AsyncIterator[bytes]) -> list[bytes]:
     """Feed until the file begins; what came of it with the last field."""
     async for data in stream:

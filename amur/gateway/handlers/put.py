@@ -5,7 +5,12 @@ from __future__ import annotations
 from amur.gateway.checksums import checksum_headers, expectations
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
-from amur.gateway.handlers.common import settle_acl, take_body, written_version
+from amur.gateway.handlers.common import (
+    settle_acl,
+    settle_regions,
+    take_body,
+    written_version,
+)
 from amur.gateway.headers import read_attributes
 
 
@@ -16,6 +21,8 @@ async def put_object(ctx: Context) -> Response:
     attributes = read_attributes(headers, ctx.principal.owner)
     if attributes.acl:
         await settle_acl(ctx, attributes)
+    if request.has_tigris:
+        await settle_regions(ctx, attributes)
     algorithms, verify = expectations(headers, ctx.body)
     conditions = read_conditions(headers)
     record = await ctx.store.put(

@@ -20,7 +20,6 @@ _NOT_FOUND = {
 }
 
 _EMPTY = {
-    "accelerate": xml.document("AccelerateConfiguration"),
     "logging": xml.document("BucketLoggingStatus"),
     "notification": xml.document("NotificationConfiguration"),
     "requestPayment": xml.document("RequestPaymentConfiguration", xml.tag("Payer", "BucketOwner")),

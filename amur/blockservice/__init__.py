@@ -1,0 +1,1 @@
+"""What answers other regions: their questions, and bytes that lie here. Nothing of S3."""

@@ -1,0 +1,177 @@
+"""Requests that are another region's to answer: found by the routing table, passed on.
+
+The caller is authenticated here, so that nobody unknown can make us carry his bytes; what he may do
+is decided where the request is answered, by what is known there. Anonymous callers with a body, who
+prove nothing, must have the right here, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from amur.gateway.authorize import authorize
+from amur.gateway.context import Context, Response
+from amur.gateway.endpoints import Endpoint
+from amur.gateway.errors import S3Error
+from amur.gateway.forward.forwarder import HOPS_MAX, Forwarder, Outgoing
+from amur.gateway.forward.note import HEADER, ForgedNote, Note
+from amur.gateway.handlers.common import REGIONS, unknown_region
+from amur.gateway.handlers.post_form import admit
+from amur.gateway.request import Request, take_out
+from amur.gateway.routing import (
+    LED,
+    Facts,
+    NoRegionLeft,
+    Touch,
+    target_regions,
+    touch_of,
+)
+from amur.meta.holdings import home_of
+from amur.objects.core import Core
+from amur.objects.errors import NoSuchBucket, RegionUnreachable, StoreError
+from amur.objects.store import Store
+from amur.regions.topology import UnknownRegion
+
+CREATED_SECONDS = 2.0
+"""For news of a bucket that was created elsewhere to come back to where its creator will use it."""
+_CREATED_LOOK_SECONDS = 0.01
+
+Via = tuple[str, ...]
+"""The regions that have passed a request on to us."""
+
+
+class Elsewhere:
+    """One process's way to the other regions' gateways."""
+
+    def __init__(self, store: Store, forwarder: Forwarder) -> None:
+        self._store = store
+        self._core: Core = store.core
+        self._forwarder = forwarder
+        self._touches: dict[str, Touch] = {}
+
+    def accept(self, request: Request, target: bytes, now_s: int) -> Via:
+        """Who has passed the request on; the request is then the client's own again.
+
+        Raises S3Error for what only looks so.
+        """
+        value = take_out(request, HEADER)
+        try:
+            note = self._forwarder.notary.read(value, request.method, target, now_s)
+        except ForgedNote:
+            raise S3Error("InvalidArgument", f"{HEADER} is not signed by a region.") from None
+        request.scheme, request.client, request.id = note.scheme, note.client, note.request_id
+        return note.via
+
+    async def answer(self, ctx: Context, target: bytes, via: Via) -> Response | None:
+        """Another region's answer; None when it is ours to give. `target` is as sent."""
+        request = ctx.request
+        facts = await self._facts(request, ctx.endpoint)
+        if facts is None:
+            return None
+        regions = self._targets(facts)
+        if via and regions:
+            regions = tuple(name for name in regions if name not in via)
+            if not regions or len(via) >= HOPS_MAX:
+                if facts.is_strong and self._core.topology.kind(facts.restriction) not in LED:
+                    return None  # the home is moving: one of both
+                raise RegionUnreachable("The regions do not agree who answers this.")
+        if not regions:
+            return None
+        body = await _body(ctx)
+        note = Note((*via, self._core.region), request.scheme, request.client, request.id)
+        outgoing = Outgoing(request.method, target, request.pairs, body, note)
+        try:
+            response = await self._forwarder.forward(regions, outgoing, ctx.now_s)
+        finally:
+            if isinstance(body, AsyncGenerator):
+                await body.aclose()
+        if facts.touch is Touch.CREATION and response.status == 200:
+            await self._until_known(request.bucket)
+        return response
+
+    async def _facts(self, request: Request, endpoint: Endpoint) -> Facts | None:
+        """None of most requests: nothing about them could lead elsewhere."""
+        touch = self._touches.get(endpoint.name)
+        if touch is None:
+            touch = self._touches[endpoint.name] = touch_of(endpoint)
+        if touch is Touch.SERVICE:
+            return None
+        asked = request.headers.get(REGIONS, "") if request.has_tigris else ""
+        if touch is Touch.CREATION:
+            return Facts(touch, asked=asked) if asked else None
+        try:
+            bucket = (await self._core.bucket(request.bucket))[0]
+        except NoSuchBucket:
+            return None
+        upload_id = request.params.get("uploadId", "") if request.params else ""
+        strong = request.has_tigris and bool(request.key) and _is_strong(request.headers)
+        if not (bucket.regions or asked or upload_id or strong):
+            return None
+        home = ""
+        if strong and not upload_id and self._core.topology.kind(bucket.regions) not in LED:
+            home = await self._home(request)
+        return Facts(touch, bucket.regions, asked, upload_id, strong, home)
+
+    async def _home(self, request: Request) -> str:
+        version_id = request.params.get("versionId", "")
+        try:
+            record = await self._store.head(request.bucket, request.key, version_id=version_id)
+        except StoreError:
+            return ""
+        return home_of(record)
+
+    def _targets(self, facts: Facts) -> tuple[str, ...]:
+        try:
+            return target_regions(self._core.topology, facts, self._distance)
+        except UnknownRegion as error:
+            raise unknown_region(error, facts.asked) from None
+        except NoRegionLeft as error:
+            raise RegionUnreachable(
+                f"The bucket is restricted to {error.args[0]}: no region of this cluster."
+            ) from None
+
+    def _distance(self, region: str) -> float:
+        link = self._core.links.get(region)
+        return link.rtt_s if link is not None else float("inf")
+
+    async def _until_known(self, bucket: str) -> None:
+        """So that its creator, who goes on here, finds the bucket."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + CREATED_SECONDS
+        while loop.time() < end:
+            try:
+                await self._store.bucket(bucket)
+            except NoSuchBucket:
+                await asyncio.sleep(_CREATED_LOOK_SECONDS)
+            else:
+                return
+
+
+def _is_strong(headers: dict[str, str]) -> bool:
+    return any(
+        headers.get(name, "").lower() == "true" for name in ("x-tigris-consistent", "x-tigris-cas")
+    )
+
+
+async def _body(ctx: Context) -> AsyncIterator[bytes | bytearray] | None:
+    """What to send of the request's body, once its sender is known well enough."""
+    if "form" in ctx.endpoint.modes:
+        begun, rest = await admit(ctx)
+        return _joined(begun, rest)
+    if not ctx.body.is_announced:
+        return None
+    if ctx.principal.is_anonymous:
+        await authorize(ctx)
+    return ctx.body.wire()
+
+
+async def _joined(
+    begun: list[bytes], rest: AsyncGenerator[bytes | bytearray]
+) -> AsyncIterator[bytes | bytearray]:
+    async with aclosing(rest):
+        for first in begun:
+            yield first
+        async for piece in rest:
+            yield piece
