@@ -60,9 +60,8 @@ async def _work(settings: Settings, layout: Layout) -> None:
 async def _beat(runner: Runner, opened: Opened, layout: Layout) -> None:
     """Tell the gateway workers once a second that the jobs live, and how they are."""
     while True:
-        snapshot = Snapshot(
-            time.time(), os.getpid(), gauges=opened.gauges(), jobs=job_facts(runner)
-        )
+        gauges = opened.gauges() | runner.gauges()
+        snapshot = Snapshot(time.time(), os.getpid(), gauges=gauges, jobs=job_facts(runner))
         with contextlib.suppress(OSError):  # a full disk; the next beat tries again
             save(layout.metrics, SLOT, snapshot)
         await asyncio.sleep(_BEAT_SECONDS)

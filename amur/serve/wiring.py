@@ -53,6 +53,8 @@ class Opened(NamedTuple):
         numbers: dict[str, float] = {f"engine_{name}": n for name, n in engine.items()}
         numbers["data_free_bytes"] = self.data.free_bytes()
         numbers["resident_bytes"] = resident
+        if self.core.is_cluster:
+            numbers |= {f"tier_{name}": count for name, count in self.core.tiers.items()}
         return numbers
 
     def failure(self) -> Exception | None:

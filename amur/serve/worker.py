@@ -19,6 +19,7 @@ from amur.httpd.tls import Tls
 from amur.serve.layout import Layout, RootKey
 from amur.serve.peering import open_region
 from amur.serve.wiring import Opened, gateway
+from amur.workers.accesses import keep_counts
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """A page of a listing is thousands of objects, and a request leaves no cycles: look for them
@@ -51,18 +52,19 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: never scan it again
     gc.set_threshold(*GC_THRESHOLDS)
-    watch = asyncio.create_task(stop_when_failed(opened))
+    watches = [asyncio.create_task(stop_when_failed(opened))]
+    if opened.core.is_cluster:
+        watches.append(asyncio.create_task(keep_counts(opened.core)))
     tls = None
     if settings.tls_cert and settings.tls_key:
         tls = Tls(settings.tls_cert, settings.tls_key)
-        renewals = asyncio.create_task(_renew(tls))
+        watches.append(asyncio.create_task(_renew(tls)))
     try:
         await server.listen(settings.host, settings.port, tls)
         await server.serve()
     finally:
-        watch.cancel()
-        if tls is not None:
-            renewals.cancel()
+        for watch in watches:
+            watch.cancel()
         await _close(opened, observer)
 
 

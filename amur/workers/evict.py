@@ -60,6 +60,9 @@ class Evictor(Worker):
     def report(self) -> dict[str, object]:
         return {"bytes": self.cached_bytes, "budget": self.budget}
 
+    def gauges(self) -> dict[str, float]:
+        return {"cache_used": self.cached_bytes, "cache_budget": self.budget}
+
     async def work(self) -> Worked:
         for queue in self._bytes:
             await self._count_new(queue)

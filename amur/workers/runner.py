@@ -69,6 +69,10 @@ class Runner:
     def stop(self) -> None:
         self._stopping.set()
 
+    def gauges(self) -> dict[str, float]:
+        """What the workers have to show beside their status."""
+        return {name: n for worker in self._workers for name, n in worker.gauges().items()}
+
     async def run(self) -> None:
         """Returns within a second of `stop`; raises what is FATAL."""
         with contextlib.ExitStack() as held:

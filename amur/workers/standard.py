@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amur.objects.core import Core
+from amur.workers.census import Census
 from amur.workers.collect import Collector
 from amur.workers.compact import Compactor
 from amur.workers.evict import Evictor
@@ -21,4 +22,4 @@ def standard_workers(core: Core) -> list[Worker]:
         Compactor(core),
         Scrubber(core),
     ]
-    return [*workers, Placer(core), Evictor(core)] if core.is_cluster else workers
+    return [*workers, Placer(core), Evictor(core), Census(core)] if core.is_cluster else workers

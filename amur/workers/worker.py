@@ -31,6 +31,10 @@ class Worker(ABC):
     async def work(self) -> Worked:
         """One unit of work. What it raises is logged, and tried again later."""
 
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the metrics, by name without `amur_`."""
+        return {}
+
     def report(self) -> dict[str, object]:
         """What there is to say besides the counts, for the status."""
         return {}
