@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     domains: Annotated[tuple[str, ...], NoDecode] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    blocks_tls_cert: Path | None = (
+        None  # of the block service, and shown to peers
+    )
+    blocks_tls_key: Path | None = None
+    peers_ca: Path | None = None  # peers must show a certificate of it, both ways
     root_access_key_id: str = ""
     root_secret_access_key: str = Field(default="", repr=False)
     access_keys: tuple[AccessKey, ...] = ()
@@ -248,6 +253,10 @@ class Settings(BaseSettings):
             raise ValueError("block_store is missing: block_store_options belong to it")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key must be given together")
+        if (self.blocks_tls_cert is None) != (self.blocks_tls_key is None):
+            raise ValueError("blocks_tls_cert and blocks_tls_key must be given together")
+        if self.peers_ca is not None and self.blocks_tls_cert is None:
+            raise ValueError("blocks_tls_cert is missing: with peers_ca each region shows its own")
         if bool(self.root_access_key_id) != bool(self.root_secret_access_key):
             raise ValueError(
                 "root_access_key_id and root_secret_access_key must be given together "

@@ -179,6 +179,8 @@ class App:
             if "form" not in endpoint.modes:
                 await authorize(context)
             response = await endpoint.handler(context)
+            if exchange.via and self._elsewhere is not None:
+                await self._elsewhere.mark(context, response)
         if response.stream is not None:
             if self._streams >= limits.STREAMS_MAX:
                 await _close(response)

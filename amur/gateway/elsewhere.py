@@ -28,15 +28,22 @@ from amur.gateway.routing import (
     target_regions,
     touch_of,
 )
+from amur.meta import keys
+from amur.meta.engine import prefix_end
 from amur.meta.holdings import home_of
 from amur.objects.core import Core
 from amur.objects.errors import NoSuchBucket, RegionUnreachable, StoreError
+from amur.objects.peer_state import peer_state
 from amur.objects.store import Store
 from amur.regions.topology import UnknownRegion
 
-CREATED_SECONDS = 2.0
-"""For news of a bucket that was created elsewhere to come back to where its creator will use it."""
-_CREATED_LOOK_SECONDS = 0.01
+SEEN_SECONDS = 1.0
+"""At most this long a write that was answered elsewhere is held back until its news are here, too:
+who writes and reads in one region sees what he wrote. Replication takes a tenth of it."""
+_LOOK_SECONDS = 0.005
+LOGGED = "x-amur-logged"
+"""Header of the answer to a request that was passed on: the region, and up to where its log must be
+known elsewhere for the change to be. Goes no further than to the first gateway."""
 
 Via = tuple[str, ...]
 """The regions that have passed a request on to us."""
@@ -87,9 +94,17 @@ class Elsewhere:
         finally:
             if isinstance(body, AsyncGenerator):
                 await body.aclose()
-        if facts.touch is Touch.CREATION and response.status == 200:
-            await self._until_known(request.bucket)
+        if not via:
+            await self._until_seen(response, facts)
         return response
+
+    async def mark(self, ctx: Context, response: Response) -> None:
+        """Say in our answer what the gateway that has passed the request on may wait for."""
+        if response.status >= 300 or touch_of(ctx.endpoint) not in (Touch.CREATION, Touch.WRITE):
+            return
+        log = await self._core.engine.scan(keys.LOG, prefix_end(keys.LOG), 1, reverse=True)
+        if log:  # the change is in it, or others knew of it long ago
+            response.headers.append((LOGGED, f"{self._core.region} {log[0].version}"))
 
     async def _facts(self, request: Request, endpoint: Endpoint) -> Facts | None:
         """None of most requests: nothing about them could lead elsewhere."""
@@ -136,17 +151,22 @@ class Elsewhere:
         link = self._core.links.get(region)
         return link.rtt_s if link is not None else float("inf")
 
-    async def _until_known(self, bucket: str) -> None:
-        """So that its creator, who goes on here, finds the bucket."""
+    async def _until_seen(self, response: Response, facts: Facts) -> None:
+        """Wait until a change that was made elsewhere is known where the client will look."""
+        told = [value for name, value in response.headers if name == LOGGED]
+        if not told:
+            return
+        response.headers = [pair for pair in response.headers if pair[0] != LOGGED]
+        if facts.touch is Touch.WRITE and self._core.topology.kind(facts.restriction) in LED:
+            return  # reads go there, too
+        region, _, version = told[0].partition(" ")
         loop = asyncio.get_running_loop()
-        end = loop.time() + CREATED_SECONDS
+        end = loop.time() + SEEN_SECONDS
         while loop.time() < end:
-            try:
-                await self._store.bucket(bucket)
-            except NoSuchBucket:
-                await asyncio.sleep(_CREATED_LOOK_SECONDS)
-            else:
+            state, _ = await peer_state(self._core, region)
+            if state.cursor >= int(version):
                 return
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _is_strong(headers: dict[str, str]) -> bool:

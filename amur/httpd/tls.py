@@ -17,12 +17,16 @@ _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class Tls:
-    """A context, and the pair of PEM files that it serves. Raises OSError of unreadable files."""
+    """A context, and the pair of PEM files that it serves. With `client_ca` only clients that show
+    a certificate of it are let in. Raises OSError of unreadable files."""
 
-    def __init__(self, cert: Path, key: Path) -> None:
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None = None) -> None:
         self._files = (cert, key)
         self._stamp = self._now()
         self.context = _context(cert, key)
+        if client_ca is not None:
+            self.context.load_verify_locations(client_ca)
+            self.context.verify_mode = ssl.CERT_REQUIRED
 
     def renew(self) -> bool:
         """Whether new files were taken up; call it now and then. A broken pair changes nothing.

@@ -14,11 +14,12 @@ from amur.blockservice.app import BlockService
 from amur.config import Settings
 from amur.gateway.observe import Observer
 from amur.httpd.server import Server
+from amur.httpd.tls import Tls
 from amur.objects.answering import answer, open_body
 from amur.serve.layout import Layout
 from amur.serve.peering import gate_of, open_region
 from amur.serve.wiring import Opened
-from amur.serve.worker import GC_THRESHOLDS, stop_when_failed
+from amur.serve.worker import GC_THRESHOLDS, renew, stop_when_failed
 
 SLOT = "blocks"
 
@@ -55,13 +56,18 @@ async def _listen(settings: Settings, server: Server, opened: Opened, observer: 
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    watch = asyncio.create_task(stop_when_failed(opened))
+    watches = [asyncio.create_task(stop_when_failed(opened))]
+    tls = None
+    if settings.blocks_tls_cert and settings.blocks_tls_key:
+        tls = Tls(settings.blocks_tls_cert, settings.blocks_tls_key, settings.peers_ca)
+        watches.append(asyncio.create_task(renew(tls)))
     address = settings.blocks_address
     assert address is not None, "a region with peers has a block service"
     try:
-        await server.listen(*address)
+        await server.listen(*address, tls)
         await server.serve()
     finally:
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         observer.stop()
         await opened.close()

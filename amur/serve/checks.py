@@ -82,6 +82,17 @@ def tls(cert: Path | None, key: Path | None) -> None:
         ) from None
 
 
+def ca(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise Refusal(f"{path} holds no certificate in PEM") from None
+    except OSError as error:
+        raise Refusal(f"can't read the certificates {path}: {error.strerror}") from None
+
+
 def access_keys(settings: Settings, root: RootKey) -> None:
     from amur.serve.wiring import key_ring
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from amur.config import Settings
 from amur.meta.lmdb_watch import POLL_SECONDS
 from amur.regions.credentials import Credentials, Gate
@@ -28,7 +30,20 @@ def links_of(settings: Settings, topology: Topology) -> dict[str, HttpLink]:
         return {}
     credentials = Credentials(settings.cluster_secret, topology.me.name)
     hello = Hello(topology.me.name, topology.me.number, topology.names)
-    return {name: HttpLink(peer, credentials, hello) for name, peer in topology.peers.items()}
+    tls = client_tls(settings)
+    return {
+        name: HttpLink(peer, credentials, hello, tls=tls) for name, peer in topology.peers.items()
+    }
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How peers with https addresses are trusted; None: as browsers do, by the system's CAs."""
+    if settings.peers_ca is None:
+        return None
+    context = ssl.create_default_context(cafile=settings.peers_ca)
+    if settings.blocks_tls_cert is not None:
+        context.load_cert_chain(settings.blocks_tls_cert, settings.blocks_tls_key, password="")
+    return context
 
 
 def gate_of(settings: Settings, topology: Topology) -> Gate:

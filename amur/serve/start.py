@@ -25,6 +25,8 @@ def serve(settings: Settings) -> int:
     layout = Layout(settings.data.absolute(), settings.blocks)
     checks.clock()
     checks.tls(settings.tls_cert, settings.tls_key)
+    checks.tls(settings.blocks_tls_cert, settings.blocks_tls_key)
+    checks.ca(settings.peers_ca)
     if "gateway" in settings.roles:
         checks.port(settings.host, settings.port)
     if "blocks" in settings.roles and settings.blocks_address:

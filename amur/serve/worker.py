@@ -58,7 +58,7 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
     tls = None
     if settings.tls_cert and settings.tls_key:
         tls = Tls(settings.tls_cert, settings.tls_key)
-        watches.append(asyncio.create_task(_renew(tls)))
+        watches.append(asyncio.create_task(renew(tls)))
     try:
         await server.listen(settings.host, settings.port, tls)
         await server.serve()
@@ -77,7 +77,8 @@ async def stop_when_failed(opened: Opened) -> None:
     os._exit(FAILED_CODE)
 
 
-async def _renew(tls: Tls) -> None:
+async def renew(tls: Tls) -> None:
+    """Take up new certificates, for ever."""
     while True:
         await asyncio.sleep(_RENEWAL_CHECK_SECONDS)
         tls.renew()

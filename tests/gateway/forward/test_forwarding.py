@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from amur.gateway import elsewhere
 from tests.support.gateways import Cluster, calling, cluster
 
 KEYS = [
@@ -227,3 +228,38 @@ async def test_cors_headers_come_once(three: Cluster) -> None:
         await three.settled()
         answer = await call("GET", "/bkt/none", headers={"origin": "https://a.example"})
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (404, "*")
+
+
+async def test_who_writes_elsewhere_reads_it_here(three: Cluster) -> None:
+    """Outside a dual bucket's regions, by an object's regions, at a home, in an upload."""
+    await created(three, "dual", "sjc,ord")
+    await created(three, "free", "")
+    await three["ord"].store.put("free", "home", b"x")
+    await three.settled()
+    async with calling(three["fra"]) as call:
+        for number in range(20):
+            key = f"/dual/{number}"
+            put = await call("PUT", key, b"x" * number)
+            assert (put.status, put.headers.get("x-amur-logged")) == (200, None)
+            assert (await call("HEAD", key)).headers["content-length"] == str(number)
+            assert (await call("DELETE", key)).status == 204
+            assert (await call("HEAD", key)).status == 404
+            for target, header in (
+                ("/free/key", {"x-tigris-regions": "sjc"}),
+                ("/free/home", {"x-tigris-consistent": "true"}),
+            ):
+                await call("PUT", target, b"y" * number, header)
+                assert (await call("HEAD", target)).headers["content-length"] == str(number)
+    assert not [name for pairs in three["sjc"].pairs for name, _ in pairs if "logged" in name]
+
+
+async def test_a_region_that_does_not_hear_does_not_wait_for_ever(
+    three: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "SEEN_SECONDS", 0.05)
+    await created(three, "dual", "sjc,ord")
+    for name in ("sjc", "ord"):
+        three[name].link("fra").core = None
+    async with calling(three["fra"]) as call:
+        assert (await call("PUT", "/dual/key", b"x")).status == 200
+        assert (await call("HEAD", "/dual/key")).status == 404
