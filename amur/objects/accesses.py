@@ -12,8 +12,8 @@ from amur.meta import keys
 from amur.meta.engine import ABSENT, Commit, Conflict, Put
 from amur.objects.core import Core
 
-HALF_LIFE_SECONDS = 3600.0
-"""In which a count loses half its weight: a working day's rise is seen within the hour."""
+HALF_LIFE_SECONDS = 6 * 3600.0
+"""In which a count loses half its weight: it follows where on earth it is day, and no burst."""
 
 COUNTED_MAX = 100_000  # versions counted in memory of one process: about 30 MB
 _FLUSHED_AT_ONCE = 500
