@@ -26,7 +26,7 @@ from amur.objects.core import Core
 from amur.objects.history import null_in_history
 from amur.regions.messages import Item
 
-_Allowed = frozenset[str] | None
+_State = tuple[Entry, ObjectRecord]
 
 
 async def items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[Item]:
@@ -39,14 +39,21 @@ async def items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[It
     buckets = await core.buckets_of({each.bucket for each in versions})
     names |= {bucket.name for bucket in buckets.values()}
     items = [await bucket_item(core, name) for name in sorted(names)]
-    reads = [at for each in versions for at in _places(each)]
-    found = await core.engine.get_many(reads)
-    for position, each in enumerate(versions):
-        bucket = buckets.get(each.bucket)
-        entries = found[4 * position : 4 * position + 4]
-        entry, grave = await _state(core, bucket, each, entries)
-        if entry is not None:
-            items.append(await _version_item(core, bucket, each, entry, peer))
+    newest = await core.engine.get_many(
+        [keys.object_key(each.bucket, each.key) for each in versions]
+    )
+    found = list(map(_found, versions, newest))
+    # what is not its key's newest is read again, all that may be of it from one snapshot
+    others = [each for each, state in zip(versions, found, strict=True) if state is None]
+    rest = await core.engine.get_many([at for each in others for at in _places(each)])
+    at = 0
+    for each, known in zip(versions, found, strict=True):
+        bucket, state, grave = buckets.get(each.bucket), known, None
+        if state is None:
+            state, grave = await _state(core, bucket, each, rest[at : at + 4])
+            at += 4
+        if state is not None:
+            items.append(await _version_item(core, bucket, each, state, peer))
         elif grave is not None:
             items.append(_grave_item(each, grave))
     return items
@@ -61,19 +68,26 @@ def _places(each: Changed) -> tuple[bytes, bytes, bytes, bytes]:
     )
 
 
+def _found(each: Changed, entry: Entry | None) -> _State | None:
+    """The entry of a key's newest version with its record, when that is the version meant."""
+    if entry is None:
+        return None
+    record = decode(entry.value, ObjectRecord)
+    is_meant = record.is_null if each.version is None else record.version == each.version
+    return (entry, record) if is_meant else None
+
+
 async def _state(
     core: Core, bucket: BucketRecord | None, each: Changed, entries: Sequence[Entry | None]
-) -> tuple[Entry | None, Entry | None]:
-    """The version's entry, or else its tombstone's."""
+) -> tuple[_State | None, Entry | None]:
+    """The version, or else its tombstone."""
     here, marker, grave, older = entries
     newest = here or marker
-    if newest is not None:
-        record = decode(newest.value, ObjectRecord)
-        if record.is_null if each.version is None else record.version == each.version:
-            return newest, grave
-        if each.version is None and bucket is not None and bucket.versioning:
-            return await null_in_history(core, each.bucket, each.key), grave
-    return older, grave
+    if (found := _found(each, newest)) is not None:
+        return found, grave
+    if newest is not None and each.version is None and bucket is not None and bucket.versioning:
+        older = await null_in_history(core, each.bucket, each.key)
+    return (older, decode(older.value, ObjectRecord)) if older is not None else None, grave
 
 
 async def bucket_item(core: Core, name: str) -> Item:
@@ -95,9 +109,9 @@ def _grave_item(each: Changed, grave: Entry) -> Item:
 
 
 async def _version_item(
-    core: Core, bucket: BucketRecord | None, each: Changed, entry: Entry, peer: str
+    core: Core, bucket: BucketRecord | None, each: Changed, state: _State, peer: str
 ) -> Item:
-    record = decode(entry.value, ObjectRecord)
+    entry, record = state
     restriction = record.regions or (bucket.regions if bucket is not None else "")
     may_hold = not restriction or peer in core.topology.allowed(restriction)
     return await portable(core, each, entry, record, may_hold=may_hold)

@@ -37,6 +37,8 @@ PROVEN = b"\x01"
 
 WHOLE = -1
 
+_USERS_MAX = 16  # versions that share a manifest: with more its parts stay
+
 
 def of_part(number: int) -> int:
     """`Kept.number` of the part of a manifest that lies in its record in M, not in chunks."""
@@ -179,20 +181,30 @@ async def _part_change(core: Core, found: Found, number: int) -> Commit | Droppe
     part = decode(entry.value, PartRecord)
     if not part.extents:
         return None
-    # a copy made here has the same manifest, and needs it
-    empty = _others(record.manifest, found.entry.key)
-    for start, end in empty:
-        if await core.engine.scan(start, end, 1):
-            return Dropped.NEEDED
+    users = await _users(core, record.manifest)
+    if any(kind_in(user.record, core.region) >= DURABLE for user in users):
+        return Dropped.NEEDED  # by a copy made here, which has the same manifest
+    if len(users) > _USERS_MAX:
+        return Dropped.NEEDED
     deletes, notes = reference_deletes(part, entry.key), _note(part.extents)
     part.extents = []
     commit = Commit(
         expect=[(entry.key, entry.version)],
-        expect_empty=empty,
+        expect_empty=_gaps(record.manifest, [user.entry.key for user in users]),
         put=[Put(entry.key, encode(part)), *notes],
         delete=deletes,
     )
-    return _joined(commit, _without_bytes(core, found, record))
+    for user in users:
+        commit = _joined(commit, _without_bytes(core, user, user.record))
+    return commit
+
+
+async def _users(core: Core, manifest: bytes) -> list[Found]:
+    """The versions that have this manifest, by their keys; a few more than _USERS_MAX at most."""
+    prefix = keys.reference_prefix(manifest, 0)
+    rows = await core.engine.scan(prefix, prefix_end(prefix), _USERS_MAX + 1)
+    entries = await core.engine.get_many([keys.split_reference(row.key)[2] for row in rows])
+    return [Found(entry, decode(entry.value, ObjectRecord)) for entry in entries if entry]
 
 
 async def _part_entry(core: Core, record: ObjectRecord, number: int) -> Entry | None:
@@ -205,11 +217,12 @@ async def _part_entry(core: Core, record: ObjectRecord, number: int) -> Entry | 
     return None
 
 
-def _others(manifest: bytes, owner: bytes) -> list[tuple[bytes, bytes]]:
-    """Where references to the manifest by anybody else would stand."""
+def _gaps(manifest: bytes, owners: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Where references to the manifest by anybody but these (in order) would stand."""
     prefix = keys.reference_prefix(manifest, 0)
-    ranges = [(prefix, prefix + owner), (prefix + owner + b"\x00", prefix_end(prefix))]
-    return [(start, end) for start, end in ranges if start < end]
+    starts = [prefix, *(prefix + owner + b"\x00" for owner in owners)]
+    ends = [*(prefix + owner for owner in owners), prefix_end(prefix)]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
 def _without_bytes(core: Core, found: Found, record: ObjectRecord) -> Commit:

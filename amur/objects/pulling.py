@@ -274,17 +274,13 @@ def _leave(coming: _Coming, *, is_served: bool = False) -> None:
         coming.flight.leave(is_served=is_served)
 
 
-async def _pieces(
+def _pieces(
     core: Core, body: Version, coming: _Coming, start: int, end: int
 ) -> AsyncGenerator[bytes]:
     """Bytes [start, end) of the body, which lie in this unit."""
-    base = coming.unit.start
+    unit = coming.unit
     if coming.flight is not None:
-        stream = flown(core, coming.flight, start - base, end - base)
-    else:
-        if coming.unit.is_chunk:
-            note_hit(core, body.name)
-        stream = healed(core, body, coming.unit.at, coming.extents, base, start, end)
-    async with aclosing(stream):
-        async for piece in stream:
-            yield piece
+        return flown(core, coming.flight, start - unit.start, end - unit.start)
+    if unit.is_chunk:
+        note_hit(core, body.name)
+    return healed(core, body, unit.at, coming.extents, unit.start, start, end)

@@ -8,10 +8,12 @@ last one carries the cursor, so what was taken in and what is known to be taken 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from amur.limits import KIB
 from amur.meta import keys
-from amur.meta.engine import Commit, Conflict, Entry, Put
+from amur.meta.engine import Commit, Conflict, Put
+from amur.meta.records import BucketRecord
 from amur.objects.buckets_merge import merge_bucket
 from amur.objects.core import Core
 from amur.objects.history import newest_of
@@ -82,11 +84,11 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 async def _apply_last(core: Core, chunk: Sequence[Item], cursor: Put, expected: int) -> bool:
     for _ in range(_TOGETHER_TRIES):
-        commit = await _merged(core, chunk)
-        with_cursor = commit._replace(
-            expect=[*commit.expect, (cursor.key, expected)], put=[*commit.put, cursor]
-        )
         try:
+            commit = await _merged(core, chunk)
+            with_cursor = commit._replace(
+                expect=[*commit.expect, (cursor.key, expected)], put=[*commit.put, cursor]
+            )
             await core.engine.commit(with_cursor)
         except Conflict:
             continue
@@ -117,34 +119,42 @@ async def _commit(core: Core, chunk: Sequence[Item]) -> None:
         await core.engine.commit(commit)
 
 
+def _places(bucket: BucketRecord | None, item: Item) -> tuple[bytes, ...]:
+    """Where to look for an item. What cannot be there is not looked for: to prove that a key is
+    absent costs more than to read it."""
+    if bucket is None:
+        return ()
+    version = item.version or None
+    here = keys.object_key(item.bucket_id, item.key)
+    grave = keys.tombstone_key(item.bucket_id, item.key, version)
+    if version is None and not bucket.versioning:
+        return here, grave
+    marker = keys.marker_key(item.bucket_id, item.key)
+    return here, grave, marker, keys.version_key(item.bucket_id, item.key, item.version)
+
+
 async def _merged(core: Core, chunk: Sequence[Item]) -> Commit:
-    """The commit that merges these items, all of different keys, into what is here."""
+    """The commit that merges these items, all of different keys, into what is here. May raise
+    Conflict."""
     if not chunk:
         return Commit()
     buckets = await core.buckets_of({item.bucket_id for item in chunk})
-    at = sorted({keys.bucket_key(bucket.name) for bucket in buckets.values()})
-    reads = [*at]
-    for item in chunk:
-        version = item.version or None
-        reads += (
-            keys.object_key(item.bucket_id, item.key),
-            keys.marker_key(item.bucket_id, item.key),
-            keys.tombstone_key(item.bucket_id, item.key, version),
-            keys.version_key(item.bucket_id, item.key, item.version),
-        )
-    found = await core.engine.get_many(reads)
-    heads = dict(zip(at, found[: len(at)], strict=True))
+    heads = [keys.bucket_key(bucket.name) for bucket in buckets.values()]
+    places = [_places(buckets.get(item.bucket_id), item) for item in chunk]
+    found = iter(await core.engine.get_many([*heads, *chain.from_iterable(places)]))
+    expects: dict[str, tuple[bytes, int]] = {}
+    for seen, at in zip(buckets.values(), heads, strict=True):
+        head = next(found)
+        if head is None or core.bucket_of(seen.name, head) is not seen:
+            raise Conflict  # where to look hangs on the bucket as it was
+        expects[seen.name] = (at, head.version)
     merge = KeyMerge(core)
-    for position, item in enumerate(chunk):
+    for item, where in zip(chunk, places, strict=True):
         bucket = buckets.get(item.bucket_id)
         if bucket is None:  # deleted meanwhile, with all that was in it
             continue
-        here, marker, grave, older = found[len(at) + 4 * position : len(at) + 4 * position + 4]
-        expect = _expected(heads[keys.bucket_key(bucket.name)], bucket.name)
-        newest = newest_of(bucket, expect, item.key, here or marker)
+        here, grave = next(found), next(found)
+        marker, older = (next(found), next(found)) if len(where) > 2 else (None, None)
+        newest = newest_of(bucket, expects[bucket.name], item.key, here or marker)
         await merge.merge(newest, item, grave, older)
     return merge.commit(after=latest_of(chunk))
-
-
-def _expected(entry: Entry | None, name: str) -> tuple[bytes, int]:
-    return keys.bucket_key(name), entry.version if entry is not None else 0

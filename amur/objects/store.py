@@ -422,6 +422,7 @@ class Store:
 
     async def close(self) -> None:
         """Finish what was accepted and release engine and data store. Idempotent."""
+        await self.core.flights.close()
         await self.core.data.close()
         await self.core.engine.close()
 

@@ -24,7 +24,7 @@ from amur.objects.kept import (
     keep_longer,
     kept_of,
 )
-from amur.workers.worker import State, Worked, Worker, counted
+from amur.workers.worker import State, Worked, Worker, counted, more
 
 PROBATION_FRACTION = 0.1
 DISK_FRACTION = 0.1  # of what is free, where no budget is set
@@ -72,10 +72,8 @@ class Evictor(Worker):
         if over <= 0:
             stale = await self._check()
             return counted(State.IDLE, stale=stale, forgotten=await self._forget())
-        before = self.cached_bytes
-        evicted, kept = await self._evict(over)
-        state = State.BUSY if self.cached_bytes < before or kept else State.IDLE
-        return counted(state, evicted=evicted, kept=kept)
+        evicted, stale, kept = await self._evict(over)
+        return counted(more(evicted + stale + kept > 0), evicted=evicted, stale=stale, kept=kept)
 
     # --- counting ---
     async def _count_new(self, queue: bytes) -> None:
@@ -106,15 +104,15 @@ class Evictor(Worker):
         return found[0].key if found else b""
 
     # --- evicting ---
-    async def _evict(self, over: int) -> tuple[int, int]:
-        """Copies that went, and that got another chance."""
+    async def _evict(self, over: int) -> tuple[int, int, int]:
+        """Copies that went, that had gone before, and that got another chance."""
         is_new = self._bytes[PROBATION] > PROBATION_FRACTION * self.budget
         queue = PROBATION if is_new or not self._bytes[PROVEN] else PROVEN
         prefix = keys.KEPT + queue
         oldest = await self._core.engine.scan(prefix, prefix_end(prefix), BATCH, reverse=True)
         if not oldest:
             self._bytes[queue] = 0
-            return 0, 0
+            return 0, 0, 0
         told = [kept_of(entry.value) for entry in oldest]
         read = await accesses(
             self._core, [(each.bucket_id, each.key, each.version) for each in told]
@@ -131,18 +129,18 @@ class Evictor(Worker):
                 over -= kept.size
         gone = await asyncio.gather(*(self._drop(queue, entry) for entry in victims))
         longer = await asyncio.gather(*(self._keep_longer(queue, entry) for entry in useful))
-        return sum(gone), sum(longer)
+        return gone.count(Dropped.GONE), gone.count(Dropped.STALE), sum(longer)
 
-    async def _drop(self, queue: bytes, entry: Entry) -> bool:
+    async def _drop(self, queue: bytes, entry: Entry) -> Dropped | None:
         try:
             done = await drop(self._core, entry)
         except Conflict:  # the next time
-            return False
+            return None
         if done is Dropped.NEEDED:
             await self._keep_longer(queue, entry)
-            return False
-        self._bytes[queue] -= kept_of(entry.value).size
-        return done is Dropped.GONE
+        else:
+            self._bytes[queue] -= kept_of(entry.value).size
+        return done
 
     async def _keep_longer(self, queue: bytes, entry: Entry) -> bool:
         try:

@@ -8,7 +8,7 @@ from amur.meta import keys
 from amur.meta.engine import Commit, Put
 from amur.meta.holdings import CACHED, DURABLE, GONE, holders, kind_in, set_kind
 from amur.meta.records import encode
-from amur.objects.accesses import accesses, flush
+from amur.objects.accesses import HALF_LIFE_SECONDS, accesses, flush
 from amur.objects.kept import kept_of, puts_of_cached
 from amur.objects.localizing import make_local
 from amur.workers.evict import Evictor
@@ -160,6 +160,24 @@ async def test_parts_that_a_copy_needs_stay(cluster: FakeCluster) -> None:
     assert await fra.files_in_use() == set()
 
 
+async def test_parts_that_several_cached_versions_share_go_for_all(cluster: FakeCluster) -> None:
+    sjc, fra = cluster["sjc"], cluster["fra"]
+    body = await sjc.multipart("m", [cluster.body(CHUNK + 1)] * 2)
+    await sjc.store.copy((BUCKET, "m", ""), BUCKET, "copy", None)
+    await cluster.push()
+    for key in ("m", "copy"):
+        await make_local(fra.core, *await fra.version(key), durable=False)
+    assert fra.links["sjc"].sent == len(body)
+    fra.core.cache_bytes = 1
+    await until_idle(Evictor(fra.core))
+    for key in ("m", "copy"):
+        assert kind_in(await fra.record(key), "fra") == GONE
+    await fra.assert_sound()
+    await fra.collect()
+    assert await fra.files_in_use() == set()
+    assert await fra.get("copy") == body
+
+
 @pytest.mark.parametrize("key", ["k00", "large", "m"])
 async def test_a_home_that_moved_away_leaves_a_cached_copy(cluster: FakeCluster, key: str) -> None:
     sjc = cluster["sjc"]
@@ -240,12 +258,13 @@ async def test_reads_are_counted_and_fade(cluster: FakeCluster) -> None:
     (access,) = await accesses(fra.core, [name])
     assert access.count == 3
     assert access.hit_ns == cluster.clock.now_ns()
-    assert access.count_at(cluster.clock.now_ns() + 3600 * 10**9) == pytest.approx(1.5)
+    later = cluster.clock.now_ns() + int(HALF_LIFE_SECONDS * 1e9)
+    assert access.count_at(later) == pytest.approx(1.5)
     (at_home,) = await accesses(sjc.core, [name])
     assert (at_home.count, at_home.hit_ns) == (1, 0)
     assert fra.core.tiers["remote"] == 1
     assert fra.core.tiers["cache"] == 2
     assert sjc.core.tiers["pack"] == 1
-    cluster.clock.advance(86_400)
+    cluster.clock.advance(20 * HALF_LIFE_SECONDS)
     await Evictor(fra.core).work()
     assert await fra.table(keys.ACCESSES) == []
