@@ -1,5 +1,5 @@
-"""Run the tables, print them, write bench/results/<name>.json and .svg, and
-<name>-bundles.json and .png."""
+"""Run the tables, print them, write bench/results/<name>.json and .svg, <name>-bundles.json and
+.png, and <name>-regions.json."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ from rich.table import Table as RichTable
 from bench.bundles import Bundles
 from bench.bundles import Plan as BundlesPlan
 from bench.picture import draw, draw_bundles
-from bench.report import printed_targets, printed_ways, publish
+from bench.regions import Plan as RegionsPlan
+from bench.regions import Regions
+from bench.report import printed_rows, printed_targets, printed_ways, publish, publish_rows
 from bench.rows import MIB, Plan, Row, Table
 
 RESULTS = Path(__file__).with_name("results")
-GUIDE = Path(__file__).parents[1] / "docs" / "bundles.md"  # holds the table of `latest`
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDE = DOCS / "bundles.md"  # holds the table of `latest`
+REGIONS_GUIDE = DOCS / "regions.md"  # the same
 
 
 def main() -> None:
@@ -43,13 +47,15 @@ def main() -> None:
     try:
         machine = _machine(work)
         console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
-        if arguments.only != "bundles":
+        if arguments.only in (None, "server"):
             table = Table(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
             table.fill()
             console.print(_printed(table.rows))
             _write(arguments.name, machine, table.rows)
-        if arguments.only != "server":
+        if arguments.only in (None, "bundles"):
             _bundles(arguments, machine, work, console)
+        if arguments.only in (None, "regions"):
+            _regions(arguments, machine, work, console)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     console.print(f"written to {RESULTS}/{arguments.name}*")
@@ -81,11 +87,33 @@ def _bundles(
         publish(GUIDE, machine, bundles.ways, bundles.targets)
 
 
+def _regions(
+    arguments: argparse.Namespace, machine: dict[str, Any], work: Path, console: Console
+) -> None:
+    quick = arguments.quick
+    plan = RegionsPlan(
+        seconds=6 if quick else 30,
+        drained=20_000 if quick else 100_000,
+        puts=10_000 if quick else 30_000,
+        big_bytes=(64 if quick else 1024) * MIB,
+        rounds=2 if quick else 5,
+    )
+    regions = Regions(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
+    regions.fill()
+    console.print(printed_rows(regions.rows))
+    machine |= {"load_after": round(os.getloadavg()[0], 2)}
+    told = {"machine": machine, "rows": [row.as_dict() for row in regions.rows]}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{arguments.name}-regions.json").write_text(json.dumps(told, indent=1) + "\n")
+    if arguments.name == "latest" and not quick:
+        publish_rows(REGIONS_GUIDE, machine, regions.rows)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="everything smaller: under 2 minutes")
     parser.add_argument("--records", type=int, default=0, help="of YCSB and LIST [200,000]")
-    parser.add_argument("--only", choices=("server", "bundles"), help="one of the two tables")
+    parser.add_argument("--only", choices=("server", "bundles", "regions"), help="one table")
     parser.add_argument("--samples", type=int, default=-1, help="of the PyTorch loaders [10,000]")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--name", default="latest", help="of the result files")

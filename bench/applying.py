@@ -65,7 +65,8 @@ async def _measure(work: Path, count: int) -> Pushed:
             ack = await take_batch(fra.core, batch)
             receiver += time.process_time() - began
             taken += time.perf_counter() - at
-            assert isinstance(ack, Ack) and ack.is_applied, ack
+            assert isinstance(ack, Ack), ack
+            assert ack.is_applied
             cursor, changes = ack.cursor, changes + len(stretch.names)
             if not stretch.is_more:
                 break

@@ -1,4 +1,4 @@
-"""The table of bundles on the terminal, and as Markdown in the user's guide."""
+"""The tables of bundles and of regions on the terminal, and as Markdown in the user's guides."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.bundles import Target, Way
+from bench.rows import Row
 
 _BEGIN, _END = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
 
@@ -47,19 +48,27 @@ def printed_targets(targets: list[Target]) -> Table:
 
 def publish(page: Path, machine: dict[str, Any], ways: list[Way], targets: list[Target]) -> None:
     """Put the figures between the two marks of the page."""
+    _put(page, _markdown(machine, ways, targets))
+
+
+def _put(page: Path, lines: Iterator[str]) -> None:
     before, _, rest = page.read_text().partition(_BEGIN)
     _, mark, after = rest.partition(_END)
     assert mark, f"{page} has no place for the table"
-    table = "\n".join(_markdown(machine, ways, targets))
+    table = "\n".join(lines)
     page.write_text(f"{before}{_BEGIN}{table}\n{_END}{after}")
 
 
-def _markdown(machine: dict[str, Any], ways: list[Way], targets: list[Target]) -> Iterator[str]:
-    yield (
+def _told(machine: dict[str, Any]) -> str:
+    return (
         f"{machine['date']}, {machine['cores']} cores for server and client together, load average "
         f"{machine['load_before']} before and {machine['load_after']} after, commit "
         f"{machine['commit']}:"
     )
+
+
+def _markdown(machine: dict[str, Any], ways: list[Way], targets: list[Target]) -> Iterator[str]:
+    yield _told(machine)
     for group, some in groupby(ways, lambda way: way.group):
         yield from ("", f"**{group}**", "", "| way | seconds | objects/s | MB/s | server CPU |  |")
         yield "|---|---:|---:|---:|---:|---|"
@@ -72,3 +81,44 @@ def _markdown(machine: dict[str, Any], ways: list[Way], targets: list[Target]) -
     for each in targets:
         holds = "holds" if each.holds else "**missed**"
         yield f"| {each.name} | {each.bound} | {each.value:.2f} {each.unit} | {holds} |"
+
+
+# --- regions ---
+
+
+def _cells(row: Row) -> list[str]:
+    """work, measured, ratio, CPU, p50, p90, p99."""
+    number = f"{row.value:,.2f}" if row.value < 100 else f"{row.value:,.0f}"
+    failed = f", {row.bad} FAILED" if row.bad else ""
+    times = (None if value is None else f"{value:.2f}" for value in (row.p50, row.p90, row.p99))
+    return [
+        row.name,
+        f"{number} {row.unit}{failed}",
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+        "" if row.cpu_us is None else f"{row.cpu_us:,.0f}",
+        *(cell or "" for cell in times),
+    ]
+
+
+def printed_rows(rows: list[Row]) -> Table:
+    table = Table(title="Many regions on this machine")
+    for name in ("work", "measured", "of home", "CPU us", "p50 ms", "p90", "p99", "target", ""):
+        table.add_column(name, justify="left" if name in ("work", "target") else "right")
+    for row in rows:
+        holds = "" if row.holds is None else "holds" if row.holds else "MISSED"
+        table.add_row(*_cells(row), row.target, holds)
+    return table
+
+
+def publish_rows(page: Path, machine: dict[str, Any], rows: list[Row]) -> None:
+    """As `publish`, of the rows of regions."""
+    _put(page, _rows_markdown(machine, rows))
+
+
+def _rows_markdown(machine: dict[str, Any], rows: list[Row]) -> Iterator[str]:
+    yield _told(machine)
+    yield from ("", "| work | measured | of home | CPU us | p50 ms | p90 | p99 | target | |")
+    yield "|---|---:|---:|---:|---:|---:|---:|---|---|"
+    for row in rows:
+        holds = "" if row.holds is None else "holds" if row.holds else "**missed**"
+        yield f"| {' | '.join([*_cells(row), row.target, holds])} |"

@@ -81,7 +81,7 @@ class Elsewhere:
         if via and regions:
             regions = tuple(name for name in regions if name not in via)
             if not regions or len(via) >= HOPS_MAX:
-                if facts.is_strong and self._core.topology.kind(facts.restriction) not in LED:
+                if facts.is_strong and self._may_answer(facts):
                     return None  # the home is moving: one of both
                 raise RegionUnreachable("The regions do not agree who answers this.")
         if not regions:
@@ -146,6 +146,14 @@ class Elsewhere:
             raise RegionUnreachable(
                 f"The bucket is restricted to {error.args[0]}: no region of this cluster."
             ) from None
+
+    def _may_answer(self, facts: Facts) -> bool:
+        """Whether it harms nothing if this region does, though it is not the one to."""
+        topology = self._core.topology
+        if topology.kind(facts.restriction) in LED:
+            return False
+        restriction = facts.asked or facts.restriction
+        return facts.touch is Touch.READ or topology.may_hold(restriction)
 
     def _distance(self, region: str) -> float:
         link = self._core.links.get(region)

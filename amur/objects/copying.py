@@ -155,6 +155,7 @@ async def rename(core: Core, bucket: str, key: str, new_key: str) -> ObjectRecor
         _take_over(record, source, _ATTRIBUTE_FIELDS + _BYTES_FIELDS)
         record.is_null = here.bucket.versioning != "Enabled"
         core.check_open(here.bucket)
+        core.check_may_hold(here.bucket, source.regions)
         change = Change(core, [*here.expect(), *there.expect()])
         # the bytes stay in use: by the new object
         await make_way(core, change, here, garbage=False)

@@ -17,6 +17,7 @@ from amur.meta.stamping import next_version
 from amur.objects.errors import (
     BodyUnreachable,
     BucketClosed,
+    InvalidRegion,
     NoSuchBucket,
     Overloaded,
     StorageDamaged,
@@ -124,6 +125,12 @@ class Core:
         """Raise BucketClosed while the bucket is being deleted in every region."""
         if bucket.closing:
             raise BucketClosed(BucketName=bucket.name)
+
+    def check_may_hold(self, bucket: BucketRecord, regions: str) -> None:
+        """Raise InvalidRegion unless an object restricted to `regions` may be written here."""
+        for restriction in (regions, bucket.regions):
+            if restriction and not self.topology.may_hold(restriction):
+                raise InvalidRegion(f"This is to be written in {restriction}, not here")
 
     def stamp(self, after: int) -> int:
         """A time for a change in place: later than `after`, and no other region's."""

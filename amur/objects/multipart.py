@@ -89,6 +89,7 @@ async def create_upload(
     async def attempt() -> UploadRecord:
         bucket_record, expect = await core.bucket(bucket)
         core.check_open(bucket_record)
+        core.check_may_hold(bucket_record, attributes.regions)
         initiated = core.stamp(0)  # tells the region that has the upload
         upload = UploadRecord(
             id=initiated.to_bytes(8, "big") + os.urandom(8),

@@ -36,6 +36,10 @@ async def put(
 ) -> ObjectRecord:
     """See `Store.put`. The body is taken once, however often the commit is tried."""
     raw = key_bytes(key)
+    seen = core.bucket_seen(bucket)
+    regions = attributes.regions if attributes is not None else ""
+    if regions or (seen is not None and seen.regions):  # before a byte of it is on this disk
+        core.check_may_hold((await core.bucket(bucket))[0], regions)
     if not isinstance(body, bytes):
         # what is refused anyway should not be sent first; the commit decides for good
         here = await newest(core, bucket, raw)
@@ -77,6 +81,8 @@ async def place(
     if conditions is not None:
         check_write(conditions, here.object())
     core.check_open(here.bucket)
+    if record.regions or here.bucket.regions:
+        core.check_may_hold(here.bucket, record.regions)
     change = Change(core, here.expect())
     if here.entry is not None:
         await make_way(core, change, here)

@@ -17,7 +17,7 @@ import os
 import secrets
 import string
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,14 +167,20 @@ class Layout:
         some = tuple(roles)
         return self.run / f"{'-'.join(('pids', *some)) if some != ROLES else 'pids'}.json"
 
-    def claim(self, region: str) -> None:
-        """Write whose directory this is, or check it. Raises Refusal."""
+    def claim(self, region: str, numbers: Mapping[str, int] | None = None) -> None:
+        """Write whose directory this is, or check it. Raises Refusal.
+
+        `numbers` are of all regions of its cluster, so that fsck and the like, which read no
+        settings, know that bytes may lie elsewhere, and which versions are ours to make; {} of
+        a region alone, None when the caller does not know.
+        """
+        known = {"regions": dict(numbers)} if numbers else {}
         if not self.identity.exists():
             url = self.blocks.url
             facts = {"format": FORMAT if url else 1, "region": region, "created": int(time.time())}
             if url:
                 facts |= {"block_store": url, "block_store_id": secrets.token_hex(16)}
-            write_durably(self.identity, json.dumps(facts).encode() + b"\n", 0o644)
+            self._identify(facts | known)
             return
         facts = self.facts()
         if facts["region"] != region:
@@ -188,6 +194,21 @@ class Layout:
                 f"{self.root} keeps its bytes in {made or 'files of its own'}, but block_store is "
                 f"{asked or 'not set'}; set it back or name another data directory"
             )
+
+        if numbers is not None and facts.get("regions", {}) != numbers:
+            facts.pop("regions", None)
+            self._identify(facts | known)
+
+    def _identify(self, facts: Mapping[str, Any]) -> None:
+        write_durably(self.identity, json.dumps(facts).encode() + b"\n", 0o644)
+
+    def regions(self) -> dict[str, int]:
+        """Names and numbers of the cluster's regions, as of the last start; {} of one alone."""
+        found = self.facts().get("regions", {}) if self.identity.exists() else {}
+        is_valid = isinstance(found, dict) and all(type(n) is int for n in found.values())
+        if not is_valid:
+            raise Refusal(f"{self.identity} is damaged; restore it from a backup")
+        return found
 
     def block_store(self) -> tuple[str, str]:
         """URL and id of the bucket that has the bytes; both "" when they are in `data`."""

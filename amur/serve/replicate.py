@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -19,6 +20,7 @@ from amur.serve.jobs import configure_log, job_facts
 from amur.serve.layout import Layout
 from amur.serve.peering import open_region
 from amur.serve.wiring import Opened
+from amur.serve.worker import GC_THRESHOLDS
 from amur.workers.bury import Burier
 from amur.workers.move import Mover
 from amur.workers.reconcile import Reconciler
@@ -59,6 +61,9 @@ async def _work(settings: Settings, layout: Layout) -> None:
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, runner.stop)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)  # batches of thousands of records would be scanned often
     beat = asyncio.create_task(_beat(runner, senders, opened, layout))
     sending = asyncio.gather(*(sender.run() for sender in senders))
     working = asyncio.create_task(runner.run())

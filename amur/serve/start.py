@@ -36,7 +36,7 @@ def serve(settings: Settings) -> int:
     lock = layout.lock(settings.roles)
     starting = layout.starting()
     warning = checks.disk(layout, is_new=is_new)
-    layout.claim(settings.region)
+    layout.claim(settings.region, _numbers(settings))
     key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
     checks.access_keys(settings, key)
     checks.open_files()
@@ -51,6 +51,12 @@ def serve(settings: Settings) -> int:
     finally:
         pids.unlink(missing_ok=True)
         lock.close()
+
+
+def _numbers(settings: Settings) -> dict[str, int]:
+    """Of all regions of the cluster; {} of a region alone."""
+    of_peers = {peer.name: peer.number for peer in settings.peers}
+    return {settings.region: settings.region_number, **of_peers} if of_peers else {}
 
 
 def _run(settings: Settings, layout: Layout, key: RootKey, pids: Path) -> int:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from amur.gateway.presign import sign_request
 from amur.gateway.sigv4 import UNSIGNED_PAYLOAD
-from amur.serve.testing import ServedAmur
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 class UnansweredError(Exception):
     """The connection broke: the request may have been carried out, or not."""
+
+
+class Server(Protocol):
+    """A gateway on 127.0.0.1, and its root key."""
+
+    port: int
+    key_id: str
+    secret: str
 
 
 class Answer(NamedTuple):
@@ -28,7 +35,7 @@ class Answer(NamedTuple):
 class Client:
     """Talks to a server that may be killed at any moment."""
 
-    def __init__(self, server: ServedAmur, *, seconds: float = 30.0, clock_s: int = 0) -> None:
+    def __init__(self, server: Server, *, seconds: float = 30.0, clock_s: int = 0) -> None:
         """`clock_s` is how far its clock is ahead."""
         self._server = server
         self._seconds = seconds

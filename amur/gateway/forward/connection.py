@@ -26,7 +26,11 @@ _BODILESS = frozenset((204, 304))
 
 
 class ConnectionBroken(Exception):
-    """The peer is gone, stalls, or sends what is no HTTP."""
+    """The peer is gone, or sends what is no HTTP."""
+
+
+class ConnectionStalled(ConnectionBroken):
+    """It took too long; what was asked may be under way still."""
 
 
 class GatewayConnection(asyncio.Protocol):
@@ -196,7 +200,7 @@ class GatewayConnection(asyncio.Protocol):
                 await future
         except TimeoutError:
             self.abort()
-            raise ConnectionBroken from None
+            raise ConnectionStalled from None
 
     def abort(self) -> None:
         """Whatever is under way, the peer sees it cut short."""

@@ -14,9 +14,14 @@ from typing import NamedTuple, Self
 
 from amur.gateway.context import Response
 from amur.gateway.errors import S3Error
-from amur.gateway.forward.connection import ConnectionBroken, GatewayConnection
+from amur.gateway.forward.connection import (
+    ConnectionBroken,
+    ConnectionStalled,
+    GatewayConnection,
+)
 from amur.gateway.forward.note import HEADER, Notary, Note
 from amur.gateway.forward.pool import Pool
+from amur.limits import MIB
 from amur.objects.errors import RegionUnreachable
 from amur.regions.topology import Region, Topology
 
@@ -26,6 +31,9 @@ Body = AsyncIterator[Piece]
 ANSWER_SECONDS = 300.0
 """From the last byte of a request to the head of its answer: a copy of 5 GiB that hashes, a bucket
 that is emptied. Clients give up sooner, by themselves."""
+UNASKED_BYTES_MAX = 1 * MIB
+"""A body up to this long is sent along, though its client expects to be asked for it: that spares
+a round trip between the regions, in which more could be sent (boto3 expects it for every PUT)."""
 FORWARDS_MAX = 512  # requests passed on at once by one process, each holding up to 3 MiB
 HOPS_MAX = 3  # regions that may pass a request on; two happen when a home has just moved
 
@@ -48,10 +56,12 @@ class Outgoing(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """The client wants to be asked for the body."""
-        return any(
-            name == "expect" and value.lower() == "100-continue" for name, value in self.pairs
-        )
+        """The client wants to be asked for the body, and it is one that is worth asking for."""
+        headers = dict(self.pairs)
+        size = headers.get("content-length", "")
+        if size.isdigit() and int(size) <= UNASKED_BYTES_MAX:
+            return False
+        return headers.get("expect", "").lower() == "100-continue"
 
 
 class Forwarder:
@@ -88,8 +98,10 @@ class Forwarder:
             if kept is not None:
                 try:
                     return await self._exchange(kept, region, request, head, counted)
+                except ConnectionStalled:
+                    break
                 except ConnectionBroken:  # the peer may have closed it as we began
-                    if counted.has_begun:
+                    if counted.is_spent:
                         break
             try:
                 connection = await self._pool.fresh(region)
@@ -142,17 +154,20 @@ class Forwarder:
 
 
 class _Counted:
-    """A body, and whether anything of it was taken: then it can't be sent again."""
+    """A body, and whether it can't be sent again: something of it was taken, or waited for."""
 
     def __init__(self, body: Body | None) -> None:
         self.body = body
-        self.has_begun = False
+        self.is_spent = False
 
     async def pieces(self) -> AsyncIterator[Piece]:
         assert self.body is not None
-        self.has_begun = True
+        self.is_spent = True
+        is_empty = True
         async for piece in self.body:
+            is_empty = False
             yield piece
+        self.is_spent = not is_empty
 
 
 class _Answer:
@@ -208,11 +223,12 @@ async def _until(future: asyncio.Future[None]) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
             await asyncio.shield(future)
     except TimeoutError:
-        raise ConnectionBroken from None
+        raise ConnectionStalled from None
 
 
 async def _send(connection: GatewayConnection, body: _Counted, *, is_chunked: bool) -> None:
-    """The body, until all of it is sent or the peer answers without waiting for the rest."""
+    """The body, until all of it is sent or the peer answers without waiting for the rest: then
+    it has refused it, as no request of S3 is answered while it is read."""
     sender = asyncio.ensure_future(_write_body(connection, body, is_chunked=is_chunked))
     try:
         await asyncio.wait({sender, connection.answer}, return_when=asyncio.FIRST_COMPLETED)

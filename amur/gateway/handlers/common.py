@@ -8,6 +8,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.routing import normal
 from amur.meta.holdings import holders, home_of
 from amur.meta.records import ObjectRecord
+from amur.objects.errors import RegionUnreachable
 from amur.objects.types import Attributes, Body
 from amur.regions.topology import UnknownRegion
 
@@ -102,6 +103,8 @@ async def settle_regions(ctx: Context, attributes: Attributes) -> None:
         leader = topology.leader(bucket.regions)
         if leader not in allowed:
             raise _bad_regions(f"{leader} must be among an object's regions.", asked)
+    if topology.me.name not in allowed:  # whoever sent it here should not have
+        raise RegionUnreachable(f"The object may not lie in {topology.me.name}.")
     attributes.regions = asked
 
 

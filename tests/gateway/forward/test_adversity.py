@@ -209,13 +209,32 @@ async def test_a_large_download_no_faster_than_it_is_taken(pair: Cluster) -> Non
 
 
 async def test_expect_is_left_to_the_target(pair: Cluster) -> None:
-    async with calling(pair["sjc"]) as call:
-        call.writer.write(upload_head("key", 5, expect="100-continue"))
-        async with asyncio.timeout(5):
-            assert await call.reader.readline() == b"HTTP/1.1 100 Continue\r\n"
-        await call.reader.readline()
-        call.writer.write(b"12345")
-        assert (await call.answer("PUT")).status == 200
+    asked = asyncio.Event()
+
+    async def ask_later(exchange: Exchange) -> None:
+        await asked.wait()
+        exchange.answer(200, [], b"%d" % len(await exchange.read()))
+
+    pair["fra"].handler = ask_later
+    for size in (5, 2 * MIB):
+        async with calling(pair["sjc"]) as call:
+            call.writer.write(upload_head("key", size, expect="100-continue"))
+            first = asyncio.create_task(call.reader.readline())
+            if size == 5:  # not worth the round trip between the regions
+                async with asyncio.timeout(5):
+                    await first
+            else:
+                await asyncio.wait({first}, timeout=0.2)
+                assert not first.done()
+            asked.set()
+            async with asyncio.timeout(5):
+                assert await first == b"HTTP/1.1 100 Continue\r\n"
+            await call.reader.readline()
+            call.writer.write(bytes(size))
+            assert (await call.answer("PUT")).body == b"%d" % size
+        asked.clear()
+    pair["fra"].handler = None
+    assert (await pair["fra"].store.put("bkt", "key", b"x")).size == 1
     async with calling(pair["sjc"]) as call:  # refused before a byte is sent
         call.writer.write(upload_head("key", 2 * MIB, expect="100-continue", if_none_match="*"))
         assert (await call.answer("PUT")).status == 412

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from hashlib import md5
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from amur.gateway import elsewhere
-from tests.support.gateways import Cluster, calling, cluster
+from tests.support.gateways import ROOT, Cluster, calling, cluster, head_of
 
 KEYS = [
     "plain", "a%2Fb", "a//b", "/", "%2F%2F", "a+b", "a%2Bb", "a%20b", "%C3%BC%E2%82%AC", "..%2F..",
@@ -263,3 +268,24 @@ async def test_a_region_that_does_not_hear_does_not_wait_for_ever(
     async with calling(three["fra"]) as call:
         assert (await call("PUT", "/dual/key", b"x")).status == 200
         assert (await call("HEAD", "/dual/key")).status == 404
+
+
+async def test_a_document_whose_digest_is_not_said(three: Cluster) -> None:
+    """Of curl before 8: it is read here, to verify its signature, and passed on all the same."""
+    await created(three, "bkt", "fra")
+    await three["fra"].store.put("bkt", "key", b"x")
+    body = b"<Delete><Object><Key>key</Key></Object></Delete>"
+    headers = {"host": "s3.test", "content-length": str(len(body)), "content-md5": md5_of(body)}
+    request = AWSRequest("POST", "http://s3.test/bkt?delete=", headers=headers, data=body)
+    SigV4Auth(Credentials(*ROOT), "s3", "auto").add_auth(request)
+    pairs = [(name, str(value)) for name, value in request.headers.items()]
+    assert "x-amz-content-sha256" not in {name.lower() for name, _ in pairs}
+    async with calling(three["sjc"]) as call:
+        call.writer.write(head_of("POST", "/bkt?delete", pairs) + body)
+        answer = await call.answer("POST")
+    assert (answer.status, b"<Deleted>" in answer.body) == (200, True)
+    assert not (await three["fra"].store.list_objects("bkt")).entries
+
+
+def md5_of(body: bytes) -> str:
+    return b64encode(md5(body).digest()).decode()
