@@ -6,8 +6,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_NEEDS := faketime strace rclone s3cmd node npm curl wrk bsdtar unzip haproxy
-APT_PACKAGES := python3-venv faketime strace rclone s3cmd nodejs npm curl wrk libarchive-tools unzip haproxy
+# command:package. Only what is missing is installed: a Node.js of another source than Debian's would
+# be in the way of Debian's npm.
+APT_NEEDS := faketime:faketime strace:strace rclone:rclone s3cmd:s3cmd node:nodejs npm:npm curl:curl \
+  wrk:wrk bsdtar:libarchive-tools unzip:unzip haproxy:haproxy
 export PATH := $(PATH):/usr/sbin  # where haproxy is
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -57,12 +59,13 @@ tests/compat/node/node_modules/.installed: tests/compat/node/package.json | apt
 
 .PHONY: apt
 apt:
-	@missing=; for c in $(APT_NEEDS); do command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+	@missing=; for need in $(APT_NEEDS); do \
+	  command -v $${need%:*} >/dev/null || missing="$$missing $${need#*:}"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
 	  $(SUDO) apt-get update -qq && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    $(APT_PACKAGES) >/dev/null; fi
+	    $$missing >/dev/null; fi
 
 # PyTorch is 0.8 GB, or 5 with its CUDA libraries: its tests run where it is, or with TORCH=1.
 $(VENV)/.torch: $(VENV)/.test
