@@ -121,9 +121,7 @@ class Settings(BaseSettings):
     domains: Annotated[tuple[str, ...], NoDecode] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    blocks_tls_cert: Path | None = (
-        None  # of the block service, and shown to peers
-    )
+    blocks_tls_cert: Path | None = None  # of the block service, and shown to peers
     blocks_tls_key: Path | None = None
     peers_ca: Path | None = None  # peers must show a certificate of it, both ways
     root_access_key_id: str = ""

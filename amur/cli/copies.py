@@ -83,6 +83,7 @@ async def _restore(source: Path, target: Path, *, take_over: bool) -> None:
     for file in (layout.identity, layout.root_key):
         if file.exists():
             _copy(file, partial / file.name)
+    Layout(partial).mark_restored()
     sync(partial / "meta")
     sync(partial)
     partial.rename(target)

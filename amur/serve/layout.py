@@ -195,9 +195,20 @@ class Layout:
                 f"{asked or 'not set'}; set it back or name another data directory"
             )
 
+        if numbers and facts.get("restored"):
+            raise Refusal(
+                f"{self.root} was restored from a backup of a region among others: its old state "
+                "would bring back what was deleted since. Start this region with an empty "
+                "directory, the others bring it up; or serve this one alone, without peers"
+            )
         if numbers is not None and facts.get("regions", {}) != numbers:
             facts.pop("regions", None)
             self._identify(facts | known)
+
+    def mark_restored(self) -> None:
+        """Of a region among others: its peers must not meet the state that it had once."""
+        if self.regions():
+            self._identify(self.facts() | {"restored": True})
 
     def _identify(self, facts: Mapping[str, Any]) -> None:
         write_durably(self.identity, json.dumps(facts).encode() + b"\n", 0o644)

@@ -10,7 +10,7 @@ import pytest
 
 from amur.cli.copies import backup, restore
 from amur.meta.lmdb_engine import LmdbEngine
-from amur.serve.layout import Layout
+from amur.serve.layout import Layout, Refusal
 
 
 async def _close(layout: Layout) -> None:
@@ -36,3 +36,30 @@ def test_a_copy_has_a_durable_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         synced.clear()
         copy(source, target)
         assert synced >= {tmp_path.stat().st_ino, target.parent.stat().st_ino}
+
+
+def test_a_restored_region_does_not_meet_its_peers_again(tmp_path: Path) -> None:
+    """Its old state would bring back what was deleted since."""
+    numbers = {"sjc": 0, "fra": 1}
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("sjc", numbers)
+    asyncio.run(_close(layout))
+    backup(layout.root, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    restored = Layout(tmp_path / "restored")
+    with pytest.raises(Refusal, match="restored from a backup"):
+        restored.claim("sjc", numbers)
+    restored.claim("sjc", {})  # alone, it may serve
+    with pytest.raises(Refusal, match="restored from a backup"):
+        restored.claim("sjc", numbers)
+
+
+def test_a_restored_region_that_was_alone_may_get_peers(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("sjc", {})
+    asyncio.run(_close(layout))
+    backup(layout.root, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    Layout(tmp_path / "restored").claim("sjc", {"sjc": 0, "fra": 1})

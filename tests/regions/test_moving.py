@@ -1,5 +1,5 @@
-"""R9 for bytes: homes move, copies are evicted, regions stop: the home always has the bytes, no read
-gives wrong ones, and in the end everything can be read everywhere.
+"""R9 for bytes: homes move, copies are evicted, regions stop: the home always has the bytes, no
+read gives wrong ones, and in the end everything can be read everywhere.
 
 `AMUR_SIMULATIONS=20000` runs more of them, `AMUR_SIMULATION_SEED=n` one.
 """
