@@ -94,9 +94,9 @@ def _regions(
     plan = RegionsPlan(
         seconds=6 if quick else 30,
         drained=20_000 if quick else 100_000,
-        puts=10_000 if quick else 30_000,
+        puts=8_000 if quick else 20_000,
         big_bytes=(64 if quick else 1024) * MIB,
-        rounds=2 if quick else 5,
+        rounds=2 if quick else 3,
     )
     regions = Regions(plan, work, lambda row: console.print(f"  {row.name}: {_value(row)}"))
     regions.fill()

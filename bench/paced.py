@@ -67,7 +67,7 @@ async def paced(
     """All of `requests`, `rate` a second; ends when `answered` has ended for each, too."""
     loop = asyncio.get_running_loop()
     name, port = host.split(":")
-    free: asyncio.LifoQueue[Wire] = asyncio.LifoQueue()
+    free: asyncio.Queue[Wire] = asyncio.Queue()  # in turn: the server ends those that stand idle
     for _ in range(CONNECTIONS):
         free.put_nowait((await loop.create_connection(Wire, name, int(port)))[1])
     run = Run()

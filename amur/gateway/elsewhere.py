@@ -18,6 +18,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.forward.forwarder import HOPS_MAX, Forwarder, Outgoing
 from amur.gateway.forward.note import HEADER, ForgedNote, Note
 from amur.gateway.handlers.common import REGIONS, unknown_region
+from amur.gateway.handlers.copy import parse_copy_source
 from amur.gateway.handlers.post_form import admit
 from amur.gateway.request import Request, take_out
 from amur.gateway.routing import (
@@ -41,6 +42,7 @@ SEEN_SECONDS = 1.0
 """At most this long a write that was answered elsewhere is held back until its news are here, too:
 who writes and reads in one region sees what he wrote. Replication takes a tenth of it."""
 _LOOK_SECONDS = 0.005
+COPY_SOURCE = "x-amz-copy-source"
 LOGGED = "x-amur-logged"
 """Header of the answer to a request that was passed on: the region, and up to where its log must be
 known elsewhere for the change to be. Goes no further than to the first gateway."""
@@ -122,12 +124,21 @@ class Elsewhere:
             return None
         upload_id = request.params.get("uploadId", "") if request.params else ""
         strong = request.has_tigris and bool(request.key) and _is_strong(request.headers)
-        if not (bucket.regions or asked or upload_id or strong):
+        source = await self._source(request) if COPY_SOURCE in request.headers else ""
+        if not (bucket.regions or asked or upload_id or strong or source):
             return None
         home = ""
         if strong and not upload_id and self._core.topology.kind(bucket.regions) not in LED:
             home = await self._home(request)
-        return Facts(touch, bucket.regions, asked, upload_id, strong, home)
+        return Facts(touch, bucket.regions, asked, upload_id, strong, home, source)
+
+    async def _source(self, request: Request) -> str:
+        """The restriction of the bucket that a copy reads from."""
+        try:
+            name = parse_copy_source(request.headers[COPY_SOURCE])[0]
+            return (await self._core.bucket(name))[0].regions
+        except (S3Error, StoreError):  # the handler tells
+            return ""
 
     async def _home(self, request: Request) -> str:
         version_id = request.params.get("versionId", "")

@@ -9,7 +9,8 @@
 
 On top of it, in global and dual buckets: a request of a multipart upload goes to where the upload
 began; X-Tigris-Regions pins a read, and restricts what is written; X-Tigris-Consistent and
-X-Tigris-CAS ask the object's home. A bucket is created where it will be answered for.
+X-Tigris-CAS ask the object's home. A copy goes where its source's bytes may lie, if what it writes
+may, too. A bucket is created where it will be answered for.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Facts(NamedTuple):
     upload_id: str = ""
     is_strong: bool = False  # X-Tigris-Consistent or X-Tigris-CAS, of a request with a key
     home: str = ""  # of the key's version as this region knows it, "" when it knows none
+    source: str = ""  # restriction of the bucket that a copy reads from
 
 
 def touch_of(endpoint: Endpoint) -> Touch:
@@ -134,9 +136,18 @@ def _of_write(
         if not allowed.issuperset(asked):
             return ()  # to be refused
         allowed = frozenset(asked)
+    if facts.source:
+        allowed = allowed & _readers(topology, facts.source) or allowed  # else to be refused
     if facts.is_strong:
         return _unless_here(topology, _home(topology, facts, allowed))
     return _nearest(topology, allowed, distance)
+
+
+def _readers(topology: Topology, source: str) -> frozenset[str]:
+    """The regions that may copy from a bucket, whose bytes then lie in them."""
+    if topology.kind(source) in LED:
+        return frozenset((topology.leader(source),))
+    return topology.allowed(source)
 
 
 def _home(topology: Topology, facts: Facts, allowed: frozenset[str]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class BucketRecord(msgspec.Struct, array_like=True):
     prior: int = 0  # version of the tombstone of the bucket of this name before it
     changed: dict[str, int] = {}  # setting: when it last changed (a version), if since creation
     closing: str = ""  # local: the region that is deleting it everywhere; no writes meanwhile
-    closing_ns: int = 0  # local: since when
+    closing_ns: int = 0  # local: since when, by the clock of that region; tells its tries apart
 
 
 class UploadRecord(msgspec.Struct, array_like=True):
@@ -157,6 +157,7 @@ class TombstoneRecord(msgspec.Struct, array_like=True):
     version: int = 0
     is_emptied: bool = True  # False: of a bucket, whose contents are still to be dropped
     bucket_id: bytes = b""  # of a bucket
+    also: list[bytes] = []  # ids of buckets of that name before it, still to be dropped
 
 
 R = TypeVar(

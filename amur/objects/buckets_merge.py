@@ -8,6 +8,7 @@ from amur.meta import keys
 from amur.meta.engine import Commit, Put
 from amur.meta.records import VERSION_STAMP, BucketRecord, TombstoneRecord, decode, encode
 from amur.objects.buckets import SETTINGS
+from amur.objects.closing import unemptied
 from amur.objects.core import Core
 from amur.regions.messages import Item
 
@@ -25,7 +26,8 @@ async def merge_bucket(core: Core, item: Item) -> None:
     deletes: list[bytes] = []
     if item.grave > grave.version:
         told = decode(item.parts[0], TombstoneRecord)
-        grave = TombstoneRecord(item.grave, is_emptied=False, bucket_id=told.bucket_id)
+        also = [each for each in unemptied(grave) if each != told.bucket_id]
+        grave = TombstoneRecord(item.grave, False, told.bucket_id, also)
         puts.append(Put(grave_at, encode(grave)))
     merged = _merged(mine, theirs, grave.version)
     if merged is not mine:

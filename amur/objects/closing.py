@@ -5,11 +5,15 @@ The region that deletes closes the bucket at home, then has every peer close it:
 empty. Only then it commits the tombstone, expecting its own record as it closed it. A peer stays
 closed until it hears how it ended: by the tombstone, or by asking (`workers/bury.py`); that the
 deletion was given up is only said once it can't succeed any more.
+
+Each deletion has a number, later than those before it (`BucketRecord.closing_ns`): word of one that
+was given up, however late it comes, does not open what a later one has closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from amur.meta import keys
 from amur.meta.engine import Commit, Conflict, Put, prefix_end
@@ -23,6 +27,13 @@ from amur.regions.messages import AskBucket, CloseBucket, No, OpenBucket, Reply,
 GIVEN_UP_SECONDS = 60.0
 """After this long whoever was deleting it has died, or will find that it is too late."""
 NOT_EMPTY = "not empty"
+
+
+class Closed(NamedTuple):
+    """`version` is the engine's, of the record that is closed now."""
+
+    version: int
+    attempt: int  # number of the deletion
 
 
 def version_ranges(bucket_id: bytes) -> list[tuple[bytes, bytes]]:
@@ -48,15 +59,17 @@ async def delete_everywhere(core: Core, name: str, *, force: bool) -> None:
     if closed is None:
         raise BucketClosed(BucketName=name)
     try:
-        await _ask_all(core, name, record.id, force=force)
-        await _bury(core, name, closed, force=force)
+        await _ask_all(core, name, record.id, closed.attempt, force=force)
+        await _bury(core, name, closed.version, force=force)
     except BaseException:
-        await asyncio.shield(_give_up(core, name, record.id))
+        await asyncio.shield(_give_up(core, name, record.id, closed.attempt))
         raise
 
 
-async def _close(core: Core, name: str, bucket_id: bytes, by: str) -> int | None:
-    """The engine version of the record that is closed now; None when somebody else has it."""
+async def _close(
+    core: Core, name: str, bucket_id: bytes, by: str, attempt: int | None = None
+) -> Closed | None:
+    """None when somebody else has it. `attempt` is as a peer said, None to begin one here."""
     record, expect = await core.bucket(name)
     if record.id != bucket_id:
         raise NoSuchBucket(BucketName=name)
@@ -65,24 +78,31 @@ async def _close(core: Core, name: str, bucket_id: bytes, by: str) -> int | None
     entry = await core.engine.get(expect[0])
     assert entry is not None
     mine = decode(entry.value, BucketRecord)
-    mine.closing, mine.closing_ns = by, core.clock.now_ns()
+    if attempt is None:
+        attempt = core.stamp(max(mine.version, mine.closing_ns))
+    mine.closing, mine.closing_ns = by, max(attempt, mine.closing_ns)
     put = Put(expect[0], encode(mine), VERSION_STAMP)
-    return await core.engine.commit(Commit(expect=[(entry.key, entry.version)], put=[put]))
+    commit = Commit(expect=[(entry.key, entry.version)], put=[put], after=attempt)
+    return Closed(await core.engine.commit(commit), attempt)
 
 
-async def _open(core: Core, name: str, bucket_id: bytes, by: str) -> None:
+async def _open(core: Core, name: str, bucket_id: bytes, by: str, attempt: int) -> bool:
+    """Unless a later deletion has closed it; False when the bucket is not there any more."""
     entry = await core.engine.get(keys.bucket_key(name))
-    if entry is None:
-        return
-    record = decode(entry.value, BucketRecord)
-    if record.id == bucket_id and record.closing == by:
+    record = decode(entry.value, BucketRecord) if entry is not None else None
+    if entry is None or record is None or record.id != bucket_id:
+        return False
+    if record.closing == by and record.closing_ns <= attempt:
         record.closing, record.closing_ns = "", 0
         put = Put(entry.key, encode(record), VERSION_STAMP)
         await core.engine.commit(Commit(expect=[(entry.key, entry.version)], put=[put]))
+    return True
 
 
-async def _ask_all(core: Core, name: str, bucket_id: bytes, *, force: bool) -> None:
-    question = CloseBucket(name, bucket_id, core.region, force)
+async def _ask_all(
+    core: Core, name: str, bucket_id: bytes, attempt: int, *, force: bool
+) -> None:
+    question = CloseBucket(name, bucket_id, core.region, force, attempt)
     asked = [link.call(question) for link in core.links.values()]
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, No):
@@ -95,18 +115,19 @@ async def _ask_all(core: Core, name: str, bucket_id: bytes, *, force: bool) -> N
 
 async def _bury(core: Core, name: str, closed: int, *, force: bool) -> None:
     """The tombstone; nothing has changed since it was closed, or it is too late."""
-    at = keys.bucket_key(name)
-    entry = await core.engine.get(at)
+    at, grave_at = keys.bucket_key(name), keys.bucket_tombstone_key(name)
+    entry, before = await core.engine.get_many([at, grave_at])
     if entry is None or entry.version != closed:
         raise BucketClosed(BucketName=name)
     bucket_id = decode(entry.value, BucketRecord).id
-    grave = TombstoneRecord(is_emptied=not force, bucket_id=bucket_id)
+    also = unemptied(decode(before.value, TombstoneRecord)) if before is not None else []
+    grave = TombstoneRecord(is_emptied=not (force or also), bucket_id=bucket_id, also=also)
     try:
         await core.engine.commit(
             Commit(
-                expect=[(at, closed)],
+                expect=[(at, closed), (grave_at, before.version if before is not None else 0)],
                 expect_empty=() if force else version_ranges(bucket_id),
-                put=[Put(keys.bucket_tombstone_key(name), encode(grave), VERSION_STAMP)],
+                put=[Put(grave_at, encode(grave), VERSION_STAMP)],
                 delete=[at],
                 log=[bucket_name(name)],
             )
@@ -115,29 +136,38 @@ async def _bury(core: Core, name: str, closed: int, *, force: bool) -> None:
         raise BucketNotEmpty(BucketName=name) from None
 
 
-async def _give_up(core: Core, name: str, bucket_id: bytes) -> None:
-    await core.transact(lambda: _open(core, name, bucket_id, core.region))
-    told = OpenBucket(name, bucket_id, core.region)
+def unemptied(grave: TombstoneRecord) -> list[bytes]:
+    """Ids of the buckets whose contents are still to be dropped: the next tombstone has them."""
+    return [] if grave.is_emptied else [*grave.also, grave.bucket_id]
+
+
+async def _give_up(core: Core, name: str, bucket_id: bytes, attempt: int) -> None:
+    is_there = await core.transact(lambda: _open(core, name, bucket_id, core.region, attempt))
+    if not is_there:
+        return  # it is deleted after all: the tombstone tells
+    told = OpenBucket(name, bucket_id, core.region, attempt)
     calls = [link.call(told) for link in core.links.values()]
     await asyncio.gather(*calls, return_exceptions=True)
 
 
 # --- at a peer ---
 async def take_close(core: Core, ask: CloseBucket) -> Reply:
+    what = (core, ask.name, ask.bucket_id, ask.by, ask.attempt)
     try:
-        closed = await core.transact(lambda: _close(core, ask.name, ask.bucket_id, ask.by))
+        closed = await core.transact(lambda: _close(*what))
     except NoSuchBucket:
         return No("not known here")  # its record may come, and writes with it
     if closed is None:
         return No("being deleted by another region")
     if ask.is_forced or await is_empty(core, ask.bucket_id):
         return Yes()
-    await core.transact(lambda: _open(core, ask.name, ask.bucket_id, ask.by))
+    await core.transact(lambda: _open(*what))
     return No(NOT_EMPTY)
 
 
 async def take_open(core: Core, ask: OpenBucket) -> Reply:
-    await core.transact(lambda: _open(core, ask.name, ask.bucket_id, ask.by))
+    what = (core, ask.name, ask.bucket_id, ask.by, ask.attempt)
+    await core.transact(lambda: _open(*what))
     return Yes()
 
 
@@ -162,4 +192,5 @@ async def settle(core: Core, record: BucketRecord) -> None:
         question = AskBucket(record.name, record.id)
         if link is None or not isinstance(await link.call(question), Yes):
             return
-    await core.transact(lambda: _open(core, record.name, record.id, record.closing))
+    what = (core, record.name, record.id, record.closing, record.closing_ns)
+    await core.transact(lambda: _open(*what))

@@ -7,7 +7,7 @@ tombstones there are, and the marks of what may change of a version in place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,11 +17,13 @@ from amur.meta.engine import STOP, Entry, Visitor
 from amur.meta.log import Changed
 from amur.meta.records import ObjectRecord, decode
 from amur.objects.core import Core
-from amur.objects.items import bucket_item, items_of, size_of
+from amur.objects.items import bucket_item, items_of
 from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Item, Items, ItemsAsk
 
 DIGEST_BYTES = 16
 ITEMS_BYTES_MAX = 4 * MIB
+"""Of a page, which exceeds it by one item at most: the manifest of 10,000 parts takes 3 MB."""
+PART_BYTES = 400  # of a part in a manifest, at most but for what clients make of its checksums
 LOOK_UP_ENTRIES = 100  # items built at a stretch
 RANGE_ENTRIES_MAX = 20_000
 """Of a range that a peer asks to digest: more than it has itself, so it is not asked on and on."""
@@ -36,6 +38,7 @@ class Mark(NamedTuple):
     place: bytes  # bucket id + raw key
     changed: Changed
     state: bytes
+    size: int  # what its item takes on the wire, nearly
 
 
 _MarkOf = Callable[[Entry], Mark]
@@ -112,12 +115,13 @@ def _version(entry: Entry) -> Mark:
     bucket_id, key = keys.owner_name(entry.key)
     record = decode(entry.value, ObjectRecord)
     version = None if record.is_null else record.version
-    return Mark(bucket_id + key, Changed(bucket_id, key, version), _state(record))
+    size = len(key) + len(entry.value) + record.part_count * PART_BYTES
+    return Mark(bucket_id + key, Changed(bucket_id, key, version), _state(record), size)
 
 
 def _grave(entry: Entry) -> Mark:
     bucket_id, key, version = keys.split_tombstone(entry.key)
-    return Mark(bucket_id + key, Changed(bucket_id, key, version), b"")
+    return Mark(bucket_id + key, Changed(bucket_id, key, version), b"", len(key))
 
 
 def digest_of(found: list[Mark]) -> bytes:
@@ -140,30 +144,31 @@ async def take_digest_ask(core: Core, ask: DigestAsk) -> Digest:
 
 
 async def take_items_ask(core: Core, ask: ItemsAsk) -> Items:
-    """A page of a range: the items of a key come together."""
+    """A page of a range, in order of keys and versions."""
     found, cut = await marks(core, ask.start, ask.end, max(1, ask.limit))
-    items: list[Item] = []
-    size = 0
-    for some in _stretches(found):
-        if size >= ITEMS_BYTES_MAX:
-            return Items(items, some[0].place)
-        more = await items_of(core, [mark.changed for mark in some], ask.asker)
-        items += more
-        size += sum(map(size_of, more))
-        await asyncio.sleep(0)
-    return Items(items, cut)
-
-
-def _stretches(found: list[Mark]) -> Iterator[list[Mark]]:
-    """About LOOK_UP_ENTRIES marks each, no key in two of them."""
-    some: list[Mark] = []
+    size, page = 0, []
     for mark in found:
-        if len(some) >= LOOK_UP_ENTRIES and mark.place != some[-1].place:
-            yield some
-            some = []
-        some.append(mark)
-    if some:
-        yield some
+        version = mark.changed.version or 0
+        if mark.place == ask.start and version <= ask.after:
+            continue
+        if size >= ITEMS_BYTES_MAX:
+            return Items(await _items(core, page, ask.asker), *_before(mark))
+        page.append(mark.changed)
+        size += mark.size
+    return Items(await _items(core, page, ask.asker), cut)
+
+
+def _before(mark: Mark) -> tuple[bytes, int]:
+    """Where to go on with this mark."""
+    return mark.place, (mark.changed.version or 0) - 1
+
+
+async def _items(core: Core, changed: Sequence[Changed], asker: str) -> list[Item]:
+    items: list[Item] = []
+    for at in range(0, len(changed), LOOK_UP_ENTRIES):
+        items += await items_of(core, changed[at : at + LOOK_UP_ENTRIES], asker)
+        await asyncio.sleep(0)
+    return items
 
 
 async def take_buckets_ask(core: Core, ask: BucketsAsk) -> Items:

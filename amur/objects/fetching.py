@@ -26,6 +26,7 @@ PULL_SECONDS = 4.5
 """Without a byte from anybody: then the client is told to try again (within 5 s)."""
 STALL_SECONDS = 2.0  # without a byte from one peer, when there are others
 GONE_SECONDS = 1.0  # the same of a peer that was not reachable lately: it may be back
+NOT_HERE = "The bytes of this object may not lie in this region"
 _TRY_SECONDS = 0.25  # that every peer gets at least
 
 

@@ -17,7 +17,7 @@ from amur.meta.records import ObjectRecord, PartRecord, decode, encode, inline_b
 from amur.objects.bodies import Unit, chunk_extents, find_body, has_bytes, units
 from amur.objects.core import Core
 from amur.objects.errors import BodyUnreachable, InvalidRequest, Overloaded
-from amur.objects.fetching import Version, may_keep
+from amur.objects.fetching import NOT_HERE, Version, may_keep
 from amur.objects.flights import Flight
 from amur.objects.kept import WHOLE, Kept, kept_put, of_part
 from amur.objects.locating import Found
@@ -45,7 +45,7 @@ async def make_local(
         body = Version(found.entry.key, found.record)
         if not await is_local(core, body):
             if not await may_keep(core, body):
-                raise InvalidRequest("The bytes of this object may not lie in this region")
+                raise InvalidRequest(NOT_HERE)
             if is_small(body.record):
                 await _landed(whole_flight(core, body))
             else:

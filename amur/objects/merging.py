@@ -22,7 +22,7 @@ from amur.meta.records import (
 from amur.objects.core import Core
 from amur.objects.history import Change, Newest, null_in_history, promote
 from amur.objects.references import reference_puts
-from amur.objects.wanting import wanted
+from amur.objects.wanting import is_lost_at_home, want, wanted
 from amur.regions.messages import Item
 
 
@@ -146,6 +146,9 @@ class KeyMerge:
             self._expect[entry.key] = entry.version
             inline = inline_body(entry.value) if mine.is_inline else b""
             self._put.append(Put(entry.key, encode(mine, inline)))
+            if is_lost_at_home(self._core, mine):
+                bucket_id, key = here.bucket.id, here.key
+                self._put.append(want(bucket_id, key, mine.version, durable=True))
 
     async def _add_manifest(self, manifest: bytes, parts: list[bytes]) -> None:
         """The parts' records, without bytes; those that are here (of a copy) stay as they are."""

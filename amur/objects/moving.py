@@ -8,12 +8,14 @@ durable copy until it hears what became of the move:
       | -- Offer: I read it far more -->  |   (reads its record: R)
       | <-- Promise? -------------------  |
       |  durable copy, marked PROMISED    |
-      | -- Yes ------------------------>  |   commits, expecting R unchanged: home = reader,
-      |                                   |   its own copy may now go (CACHED)
-      | <-- Yes ------------------------  |
+      | -- Yes ------------------------>  |   commits, if it is home by the same epoch and its own
+      |                                   |   entry in R's holdings is as it was: home = reader,
+      | <-- Yes ------------------------  |   its own copy may now go (CACHED)
 
-Whoever has promised and hears nothing asks (Settle). The home answers "moved", or first writes its
-record anew, so that a move which is under way fails, and then says that it is off. The reader in
+R itself may have changed by then: the news of the promised copy often come before the Yes.
+
+Whoever has promised and hears nothing asks (Settle). The home answers "moved", or first counts its
+own entry up, so that a move which is under way fails, and then says that it is off. The reader in
 turn lets its promise go only if its own record is what it was when it asked: a later promise writes
 it anew. So whatever is lost, repeated or late, and wherever either stops, the home has the bytes.
 """
@@ -21,8 +23,16 @@ it anew. So whatever is lost, repeated or late, and wherever either stops, the h
 from __future__ import annotations
 
 from amur.meta import keys
-from amur.meta.engine import Commit, Conflict, Put
-from amur.meta.holdings import CACHED, DURABLE, PROMISED, home_of, kind_in, set_kind
+from amur.meta.engine import Commit, Put
+from amur.meta.holdings import (
+    CACHED,
+    DURABLE,
+    PROMISED,
+    holdings_of,
+    home_of,
+    kind_in,
+    set_kind,
+)
 from amur.meta.log import record_name
 from amur.meta.records import ObjectRecord, encode, inline_body
 from amur.objects.accesses import accesses
@@ -55,27 +65,34 @@ async def take_offer(core: Core, offer: Offer) -> Reply:
     own = (await accesses(core, [(name.bucket_id, name.key, name.version)]))[0]
     if offer.reads < MOVE_RATIO * own.count_at(core.clock.now_ns()):
         return No("it is read here, too")
-    epoch = found.record.home_epoch
+    before = _stand(core, found.record)
+    promise = Promise(name, found.record.home_epoch)
     try:
-        told = await link.call(Promise(name, epoch), timeout_s=PROMISE_TIMEOUT_SECONDS)
+        told = await link.call(promise, timeout_s=PROMISE_TIMEOUT_SECONDS)
     except LinkError as error:
         return No(str(error))
     if not isinstance(told, Yes):
         return No("no promise")
-    return Yes() if await _hand_over(core, found, reader) else No("it was changed meanwhile")
+    done = await core.transact(lambda: _hand_over(core, name, before, reader))
+    return Yes() if done else No("it was changed meanwhile")
 
 
-async def _hand_over(core: Core, found: Found, reader: str) -> bool:
-    """Name the reader as home, in a record that is still as it was before the promise."""
+def _stand(core: Core, record: ObjectRecord) -> tuple[str, int, int]:
+    """What must not have changed since a promise was asked for."""
+    return home_of(record), record.home_epoch, holdings_of(record).get(core.region, 0)
+
+
+async def _hand_over(core: Core, name: BodyName, before: tuple[str, int, int], reader: str) -> bool:
+    """Name the reader as home, if ours is as it was before the promise. May raise Conflict."""
+    found = await find_body(core, name.bucket_id, name.key, name.version)
+    if found is None or _stand(core, found.record) != before:
+        return False
     at, record = found.entry.key, found.record
     record.home, record.home_epoch = reader, record.home_epoch + 1
     set_kind(record, core.region, CACHED)
-    puts = [Put(at, encode(record)), *await puts_of_cached(core, at, record)]
+    puts = [Put(at, _encoded(found, record)), *await puts_of_cached(core, at, record)]
     log = [record_name(*keys.owner_name(at), record)]
-    try:
-        await core.engine.commit(Commit([(at, found.entry.version)], put=puts, log=log))
-    except Conflict:
-        return False
+    await core.engine.commit(Commit([(at, found.entry.version)], put=puts, log=log))
     return True
 
 
@@ -123,8 +140,11 @@ async def take_settle(core: Core, settle: Settle) -> Reply:
             return Yes()
         if home_of(record) != core.region and record.home_epoch <= settle.epoch:
             return No("ask again: this region has not heard who the home is")
-        put = Put(found.entry.key, _encoded(found, record))  # what is under way fails now
-        await core.engine.commit(Commit([(found.entry.key, found.entry.version)], put=[put]))
+        if home_of(record) == core.region:  # what is under way fails now
+            at = found.entry.key
+            set_kind(record, core.region, kind_in(record, core.region))
+            put, log = Put(at, _encoded(found, record)), record_name(*keys.owner_name(at), record)
+            await core.engine.commit(Commit([(at, found.entry.version)], put=[put], log=[log]))
         return No(CALLED_OFF)
 
     return await core.transact(attempt)

@@ -39,6 +39,7 @@ from amur.objects.errors import (
     NoSuchUpload,
     StoreError,
 )
+from amur.objects.fetching import NOT_HERE
 from amur.objects.intake import Taken, release, take
 from amur.objects.names import key_bytes
 from amur.objects.reading import open_object
@@ -222,7 +223,8 @@ async def copy_part(
     permit: Permit | None = None,
 ) -> PartRecord:
     """A part from (bucket, key, version id or "") or a first-last range of it, read and verified
-    anew. Raises InvalidRange when the range ends beyond the source."""
+    anew. Raises InvalidRange when the range ends beyond the source, InvalidRequest where its bytes
+    may not lie in this region."""
     await find_upload(core, bucket, key, upload_id)
     reading = await open_object(
         core,
@@ -234,6 +236,9 @@ async def copy_part(
         permit=permit,
         copying=True,
     )
+    restriction = reading.record.regions or (await core.bucket(source[0]))[0].regions
+    if not core.topology.may_hold(restriction):
+        raise InvalidRequest(NOT_HERE)
     if byte_range is not None and (byte_range.last or 0) >= reading.record.size:
         raise InvalidRange(reading.record.size)
     if reading.end - reading.start > limits.PUT_BYTES_MAX:

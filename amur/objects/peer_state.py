@@ -20,6 +20,7 @@ class PeerState(msgspec.Struct, array_like=True):
     applied: int = 0
     vector: dict[str, int] = {}
     has_gap: bool = False  # until anti-entropy has gone all through it once
+    session: int = 0  # counts up when the sender begins anew; batches of an older one are refused
 
     def advance(self, batch: Batch) -> None:
         """Note a batch that begins at our cursor."""

@@ -7,6 +7,8 @@ last one carries the cursor, so what was taken in and what is known to be taken 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -20,25 +22,59 @@ from amur.objects.history import newest_of
 from amur.objects.items import latest_of, size_of
 from amur.objects.merging import KeyMerge
 from amur.objects.peer_state import peer_state, vector
-from amur.regions.messages import Ack, Batch, Item, No, Reply
+from amur.regions.messages import UNKNOWN, Ack, Batch, Item, No, Reply
 
 CHUNK_ITEMS = 256  # items of one commit: a few ms of the engine's writer
 CHUNK_BYTES = 1024 * KIB
+CHUNKS_TOGETHER = 3  # merged while those before them are written; they share a sync
 _TOGETHER_TRIES = 3  # of a whole chunk, before its items are committed one by one
+
+EARLIER_SECONDS = 2.0
+"""How long a batch waits for the one before it, which may have come by a slower connection."""
 
 
 async def take_batch(core: Core, batch: Batch) -> Reply:
-    """Apply a stretch of a peer's log. Raises what `Core.transact` does."""
+    """Apply a stretch of a peer's log, one batch of a sender at a time. Raises what
+    `Core.transact` does."""
     if batch.sender not in core.topology.peers:
         return No("not a region of this cluster")
-    state, version = await peer_state(core, batch.sender)
-    if batch.start != state.cursor:
-        return Ack(state.cursor, False)
     if batch.end < batch.start:
         return No("a batch ends before it begins")
+    turn = core.turns.setdefault(batch.sender, asyncio.Condition())
+    async with turn:
+        if batch.start == UNKNOWN:
+            reply = await core.transact(lambda: _begin_session(core, batch.sender))
+        else:
+            reply = await _in_order(core, batch, turn)
+        turn.notify_all()
+    return reply
+
+
+async def _begin_session(core: Core, sender: str) -> Reply:
+    """Tell the cursor; no batch that was made before this is accepted from now on.
+
+    So the batches that are accepted were made one after the other, whatever was late or came twice:
+    none holds what a vector before it says is known to be dead.
+    """
+    state, version = await peer_state(core, sender)
+    state.session += 1
+    put = state.put(sender)
+    await core.engine.commit(Commit(expect=[(put.key, version)], put=[put]))
+    return Ack(state.cursor, False, session=state.session)
+
+
+async def _in_order(core: Core, batch: Batch, turn: asyncio.Condition) -> Reply:
+    state, version = await peer_state(core, batch.sender)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(EARLIER_SECONDS):
+            while batch.session == state.session and batch.start > state.cursor:
+                await turn.wait()
+                state, version = await peer_state(core, batch.sender)
+    if batch.session != state.session or batch.start != state.cursor:
+        return Ack(state.cursor, False)
     state.advance(batch)
     done = await apply_items(core, batch.items, state.put(batch.sender), version)
-    if not done:  # another call has taken the same stretch meanwhile
+    if not done:  # another process has taken the same stretch meanwhile
         state, _ = await peer_state(core, batch.sender)
         return Ack(state.cursor, False)
     return Ack(batch.end, True, await vector(core))
@@ -55,8 +91,8 @@ async def apply_items(
     for item in buckets:
         await core.transact(lambda item=item: merge_bucket(core, item))  # type: ignore[misc]
     chunks = list(_chunks(item for item in items if item.bucket_id))
-    for chunk in chunks[:-1]:
-        await _apply_chunk(core, chunk)
+    for at in range(0, len(chunks) - 1, CHUNKS_TOGETHER):
+        await _apply_chunks(core, chunks[at : min(at + CHUNKS_TOGETHER, len(chunks) - 1)])
     last = chunks[-1] if chunks else []
     if cursor is None:
         if last:
@@ -99,6 +135,14 @@ async def _apply_last(core: Core, chunk: Sequence[Item], cursor: Put, expected: 
     except Conflict:
         return False
     return True
+
+
+async def _apply_chunks(core: Core, chunks: Sequence[Sequence[Item]]) -> None:
+    """In any order; who meets what another has changed meanwhile merges once more."""
+    applying = (_apply_chunk(core, chunk) for chunk in chunks)
+    for outcome in await asyncio.gather(*applying, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
 
 
 async def _apply_chunk(core: Core, chunk: Sequence[Item]) -> None:

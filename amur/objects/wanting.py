@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amur.meta import keys
 from amur.meta.engine import Put
-from amur.meta.holdings import CACHED, DURABLE
+from amur.meta.holdings import CACHED, DURABLE, GONE, holders, home_of, kind_in
 from amur.meta.records import BucketRecord, ObjectRecord
 from amur.objects.core import Core
 
@@ -29,6 +29,15 @@ def wanted(core: Core, bucket: BucketRecord, key: bytes, record: ObjectRecord) -
         return []
     if restriction:
         return [want(bucket.id, key, record.version, durable=True)]
+    if is_lost_at_home(core, record):
+        return [want(bucket.id, key, record.version, durable=True)]
     if bucket.accelerate:
         return [want(bucket.id, key, record.version, durable=False)]
     return []
+
+
+def is_lost_at_home(core: Core, record: ObjectRecord) -> bool:
+    """This region must keep the bytes, and has lost them (with its disk, say); another has a copy,
+    which may go at any time."""
+    me = core.region
+    return home_of(record) == me and kind_in(record, me) == GONE and bool(holders(record))

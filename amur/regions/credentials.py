@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from amur.limits import KIB
+from amur.limits import CLOCK_SKEW_SECONDS_MAX, KIB
 
 HEADER = "authorization"  # of a request; proxies and their logs know that it is secret
 ANSWER_HEADER = "x-amur-answer"  # of an answer that is no stream: its tag, hexadecimal
@@ -38,7 +38,7 @@ _PATTERN = re.compile(
     r"([0-9a-f]{32}) ([0-9a-f]{64}) ([0-9a-f]{64})"
 )
 
-SKEW_SECONDS = 300  # sender's clock against ours, either way; as Kerberos has it
+SKEW_SECONDS = CLOCK_SKEW_SECONDS_MAX  # sender's clock against ours; what clients may be off
 NONCES_MAX = 131_072
 """Of one sender, 12 MB. When more come within the window, the older end of it closes: at 5,000
 requests a second one that took 25 s on its way is refused."""

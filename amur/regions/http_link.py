@@ -241,8 +241,8 @@ class HttpLink(Link):
         async with response:
             if response.status == 403:
                 raise PeerRefused(
-                    "it refuses our signature: another cluster secret, a clock more than 5 minutes "
-                    f"off, not region {self.region.name}, or it does not have us for a peer"
+                    "it refuses our signature: another cluster secret, a clock more than 15 "
+                    f"minutes off, not region {self.region.name}, or it does not have us for a peer"
                 )
             yield response, signed.answer_key
 

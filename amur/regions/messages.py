@@ -54,6 +54,10 @@ class Hello(_Message, frozen=True):
     cluster: list[str]  # names of all regions that the sender knows
 
 
+UNKNOWN = -1
+"""`Batch.start` of a sender that asks for the receiver's cursor, and begins a session."""
+
+
 class Batch(_Message, frozen=True):
     """A stretch of the sender's log: all that changed in (start, end], as it is now.
 
@@ -70,6 +74,7 @@ class Batch(_Message, frozen=True):
     is_gap: bool = False
     sent_ns: int = 0  # the sender's clock, when it read the log
     oldest_ns: int = 0  # version of the oldest change in it: how late it is
+    session: int = 0  # as the receiver told it
 
 
 class DigestAsk(_Message, frozen=True):
@@ -80,12 +85,14 @@ class DigestAsk(_Message, frozen=True):
 
 
 class ItemsAsk(_Message, frozen=True):
-    """The items themselves, a page of about `limit`, in order, as `asker` may have them."""
+    """The items themselves, a page of about `limit`, in order, as `asker` may have them; of the
+    key at `start` only versions greater than `after`."""
 
     start: bytes
     end: bytes
     limit: int
     asker: str
+    after: int = -1  # the null version is 0
 
 
 class BucketsAsk(_Message, frozen=True):
@@ -133,14 +140,16 @@ class CloseBucket(_Message, frozen=True):
     bucket_id: bytes
     by: str
     is_forced: bool = False  # Yes even if it is not empty
+    attempt: int = 0  # number of the deletion, later than those before it
 
 
 class OpenBucket(_Message, frozen=True):
-    """`by` has given up deleting the bucket."""
+    """`by` has given up deleting the bucket: this attempt, and those before it."""
 
     name: str
     bucket_id: bytes
     by: str
+    attempt: int = 0
 
 
 class AskBucket(_Message, frozen=True):
@@ -159,6 +168,7 @@ class Ack(_Message, frozen=True):
     cursor: int
     is_applied: bool
     vector: dict[str, int] = {}
+    session: int = 0  # one that begins now; to a batch of start UNKNOWN
 
 
 class Digest(_Message, frozen=True):
@@ -167,10 +177,11 @@ class Digest(_Message, frozen=True):
 
 
 class Items(_Message, frozen=True):
-    """`next` is where to go on, b"" at the end."""
+    """`next` is where to go on, b"" at the end; `after` as in ItemsAsk."""
 
     items: list[Item]
     next: bytes = b""
+    after: int = -1
 
 
 class Yes(_Message, frozen=True):

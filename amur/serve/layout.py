@@ -201,9 +201,25 @@ class Layout:
                 "would bring back what was deleted since. Start this region with an empty "
                 "directory, the others bring it up; or serve this one alone, without peers"
             )
+        self._check_numbers(numbers or {})
         if numbers is not None and facts.get("regions", {}) != numbers:
             facts.pop("regions", None)
             self._identify(facts | known)
+
+    def _check_numbers(self, numbers: Mapping[str, int]) -> None:
+        """A number is in all versions that its region has made: it can't be another's."""
+        before = self.regions()
+        for name, number in numbers.items():
+            if before.get(name, number) != number:
+                raise Refusal(
+                    f"region {name} has the number {before[name]}, not {number}: numbers are for "
+                    "good, they are in every version; set it back"
+                )
+            if any(number == has and name != other for other, has in before.items()):
+                raise Refusal(
+                    f"number {number} is another region's, not {name}'s: numbers are for good, "
+                    "they are in every version; give each new region the next one"
+                )
 
     def mark_restored(self) -> None:
         """Of a region among others: its peers must not meet the state that it had once."""

@@ -94,7 +94,7 @@ async def _beat(runner: Runner, senders: list[Sender], opened: Opened, layout: L
 
 async def _facts(sender: Sender, core: Core) -> dict[str, float]:
     facts = {
-        "lag_seconds": sender.lag_s,
+        "lag_seconds": await sender.measure(),
         "backlog": float(await sender.backlog()),
         "reachable": float(sender.is_reachable),
     }

@@ -17,7 +17,7 @@ from amur.meta.engine import Commit, Conflict, Entry, Put, prefix_end
 from amur.meta.records import BucketRecord, TombstoneRecord, decode, encode
 from amur.meta.stamping import region_number
 from amur.objects.buckets import abort_uploads, drop_contents
-from amur.objects.closing import settle
+from amur.objects.closing import settle, unemptied
 from amur.objects.core import Core
 from amur.objects.peer_state import PeerState, peer_states
 from amur.objects.securing import COLLECTED_KEY
@@ -107,14 +107,19 @@ class Burier(Worker):
 
     async def _empty(self, entry: Entry, grave: TombstoneRecord) -> None:
         core = self._core
-        await core.transact(lambda: drop_contents(core, grave.bucket_id))
-        await abort_uploads(core, grave.bucket_id)
-        start = keys.TOMBSTONES + grave.bucket_id
-        while page := await core.engine.scan(start, prefix_end(start), PAGE):
-            await core.engine.commit(Commit(delete=[each.key for each in page]))
-        done = msgspec.structs.replace(grave, is_emptied=True)
+        for bucket_id in unemptied(grave):
+            await self._drop(bucket_id)
+        done = msgspec.structs.replace(grave, is_emptied=True, also=[])
         put = Put(entry.key, encode(done))
         try:
             await core.engine.commit(Commit(expect=[(entry.key, entry.version)], put=[put]))
         except Conflict:  # deleted once more: the next round
             return
+
+    async def _drop(self, bucket_id: bytes) -> None:
+        core = self._core
+        await core.transact(lambda: drop_contents(core, bucket_id))
+        await abort_uploads(core, bucket_id)
+        start = keys.TOMBSTONES + bucket_id
+        while page := await core.engine.scan(start, prefix_end(start), PAGE):
+            await core.engine.commit(Commit(delete=[each.key for each in page]))

@@ -62,10 +62,9 @@ class Reconciler(Worker):
         return counted(State.BUSY if self._turns else State.IDLE, items=applied)
 
     async def _order(self) -> list[str]:
-        """Peers with a gap first, and alone while there are some."""
+        """Peers with a gap first; not alone, as they may be away for long."""
         states = await peer_states(self._core)
-        gaps = [name for name, state in states.items() if state.has_gap]
-        return gaps or list(states)
+        return sorted(states, key=lambda name: not states[name].has_gap)
 
     def _next_peer(self) -> None:
         del self._turns[:1]
@@ -99,14 +98,15 @@ class Reconciler(Worker):
             after = page.next.decode()
 
     async def _take_over(self, link: Link, start: bytes, end: bytes) -> int:
-        applied = 0
+        applied, after = 0, -1
         while True:
-            page = await _items(link, ItemsAsk(start, end, PAGE_ITEMS, self._core.region))
+            ask = ItemsAsk(start, end, PAGE_ITEMS, self._core.region, after)
+            page = await _items(link, ask)
             await apply_items(self._core, page.items)
             applied += len(page.items)
             if not page.next:
                 return applied
-            start = page.next
+            start, after = page.next, page.after
 
     async def _close_gap(self, peer: str) -> None:
         """All that the peer had when its turn began is here now."""

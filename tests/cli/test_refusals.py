@@ -58,6 +58,23 @@ def test_other_region(refused: Callable[..., str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"sjc": 0, "fra": 3}, "region fra has the number 2, not 3"),
+        ({"sjc": 0, "ams": 2}, "number 2 is another region's, not ams's"),
+        ({"sjc": 2, "fra": 0}, "region sjc has the number 0, not 2"),
+    ],
+)
+def test_numbers_are_for_good(tmp_path: Path, now: dict[str, int], said: str) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("sjc", {"sjc": 0, "fra": 2})
+    with pytest.raises(Refusal, match=said):
+        layout.claim("sjc", now)
+    layout.claim("sjc", {"sjc": 0, "fra": 2, "ams": 3})
+
+
+@pytest.mark.parametrize(
     ("made", "asked", "said"),
     [
         ("s3://b/p", "", "keeps its bytes in s3://b/p, but block_store is not set"),

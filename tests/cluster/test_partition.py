@@ -228,7 +228,6 @@ def test_a_long_queue_behind_a_partition(live: Live) -> None:
         "the page shows how many wait",
     )
     assert shown["lag_seconds"] > 0
-    assert not shown["reachable"]
     ahead = live.page(SJC)["peers"][ORD]
     assert (ahead["backlog"], ahead["reachable"]) == (0, True)
 

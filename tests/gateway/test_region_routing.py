@@ -210,3 +210,23 @@ def test_of_one_region() -> None:
     for code in ("fra", "eur"):
         with pytest.raises(UnknownRegion):
             normal(alone, code)
+
+
+@pytest.mark.parametrize(
+    ("here", "restriction", "source", "expected"),
+    [
+        ("ord", "", "fra", ("fra",)),
+        ("fra", "", "fra", HERE),
+        ("ord", "", "eur", ("fra",)),
+        ("ams", "", "eur", ("fra",)),
+        ("ord", "", "sjc,fra", ("fra", "sjc")),
+        ("sjc", "", "sjc,fra", HERE),
+        ("ord", "sjc,fra", "fra", ("fra",)),
+        ("sjc", "sjc,ams", "fra", HERE),  # refused: the copy may not lie where the source may
+        ("ord", "sjc", "fra", ("sjc",)),  # refused there
+    ],
+)
+def test_a_copy_goes_where_its_source_may_lie(
+    here: str, restriction: str, source: str, expected: tuple[str, ...]
+) -> None:
+    assert targets(here, Touch.WRITE, restriction=restriction, source=source) == expected

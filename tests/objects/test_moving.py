@@ -15,7 +15,6 @@ from amur.meta.holdings import CACHED, DURABLE, PROMISED, home_of, kind_in
 from amur.objects import moving
 from amur.objects.accesses import flush
 from amur.objects.bodies import find_body
-from amur.objects.locating import Found
 from amur.objects.moving import settle_promise, take_offer, take_promise
 from amur.regions.link import LinkError, PeerUnreachable
 from amur.regions.messages import BodyName, No, Offer, Promise, Reply, Request, Settle, Yes
@@ -23,6 +22,8 @@ from amur.workers.move import Mover
 from tests.support.pulls import BUCKET, FakeCluster, FakeRegion
 
 SIZE = 5_000  # more than is kept inline
+
+Stand = tuple[str, int, int]
 
 
 class Moving:
@@ -32,7 +33,7 @@ class Moving:
         self.cluster = cluster
         self.home, self.reader = cluster["sjc"], cluster["fra"]
         self.name = name
-        self.flows: list[tuple[Found, Reply]] = []  # the home's: its record, and what it heard
+        self.flows: list[tuple[Stand, Reply]] = []  # the home's: how it stood, what it heard
         self.asked: list[asyncio.Task[bool]] = []
         self.answers: list[asyncio.Event] = []
 
@@ -60,7 +61,8 @@ class Moving:
         """The home begins to move it: reads its record, then asks for a promise."""
         found = await find_body(self.home.core, *self._at)
         assert found is not None
-        self.flows.append((found, await take_promise(self.reader.core, Promise(self.name, 0))))
+        before = moving._stand(self.home.core, found.record)
+        self.flows.append((before, await take_promise(self.reader.core, Promise(self.name, 0))))
 
     async def ask(self) -> None:
         """The reader asks; the home has answered when this returns."""
@@ -80,9 +82,9 @@ class Moving:
 
     async def hand_over(self) -> None:
         """The flow that began first gets its answer."""
-        found, reply = self.flows.pop(0)
-        if isinstance(reply, Yes) and home_of(found.record) == "sjc":
-            await moving._hand_over(self.home.core, found, "fra")
+        before, reply = self.flows.pop(0)
+        if isinstance(reply, Yes) and before[0] == "sjc":
+            await moving._hand_over(self.home.core, self.name, before, "fra")
 
     async def check(self) -> None:
         records = {}
@@ -185,6 +187,23 @@ async def test_who_reads_far_more_becomes_the_home() -> None:
     await moving_.hear()
     assert kind_in(await moving_.reader.record("a"), "fra") == DURABLE
     assert not await moving_.reader.table(keys.PROMISES)
+
+
+async def test_news_of_the_promise_may_come_before_its_answer() -> None:
+    moving_ = await new_moving()
+    link = moving_.home.links["fra"]
+    plain = link.call
+
+    async def late(request: Request, *, timeout_s: float = 0) -> Reply:
+        reply = await plain(request)
+        await moving_.cluster.push()
+        assert kind_in(await moving_.home.record("a"), "fra") == PROMISED
+        return reply
+
+    link.call = late  # type: ignore[method-assign]
+    reply = await take_offer(moving_.home.core, Offer(moving_.name, "fra", 10.0))
+    assert isinstance(reply, Yes)
+    assert home_of(await moving_.home.record("a")) == "fra"
 
 
 @pytest.mark.parametrize(("reads", "own"), [(10.0, 9), (3.0, 2)])

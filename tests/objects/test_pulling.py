@@ -10,12 +10,13 @@ import pytest
 from amur.data.store import DataFull
 from amur.meta import keys
 from amur.meta.holdings import CACHED, DURABLE, GONE, holders, kind_in
-from amur.objects.errors import BodyUnreachable, StorageDamaged, StorageFull
+from amur.objects.errors import BodyUnreachable, InvalidRequest, StorageDamaged, StorageFull
 from amur.objects.fetching import Version, from_peers, sources
 from amur.objects.flights import GATHERED_MAX, Flight
 from amur.objects.localizing import is_local, make_local
 from amur.objects.pulling import READ_AHEAD
 from amur.objects.store import Store
+from amur.objects.types import Attributes, BucketRecord
 from tests.support.pulls import (
     BUCKET,
     CHUNK,
@@ -578,3 +579,20 @@ def test_who_waits_for_a_turn_gives_up_with_the_others(monkeypatch: pytest.Monke
         assert len(await fra.get("k0")) == 9000
 
     run_virtually(main())
+
+
+async def test_a_part_is_not_copied_from_what_may_not_lie_here(cluster: FakeCluster) -> None:
+    """As a whole object is not: the part would be those bytes on this disk."""
+    sjc, fra = cluster["sjc"], cluster["fra"]
+    await sjc.store.create_bucket(BucketRecord(name="only", owner="me", regions="sjc"))
+    await sjc.store.put("only", "k", cluster.body(CHUNK * 3))
+    await sjc.store.put(BUCKET, "own", cluster.body(CHUNK * 3), Attributes(regions="sjc,ord"))
+    await cluster.push()
+    upload = (await fra.store.create_upload(BUCKET, "new", Attributes())).id.hex()
+    before = set(fra.data.contents)
+    for source in (("only", "k", ""), (BUCKET, "own", "")):
+        with pytest.raises(InvalidRequest):
+            await fra.store.copy(source, BUCKET, "new", None)
+        with pytest.raises(InvalidRequest):
+            await fra.store.copy_part(source, None, BUCKET, "new", upload, 1)
+    assert set(fra.data.contents) == before

@@ -9,7 +9,11 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Commit
 from amur.meta.holdings import CACHED, DURABLE, GONE, kind_in
+from amur.objects.answering import answer
+from amur.objects.digesting import END
+from amur.objects.replica import apply_items
 from amur.objects.types import BucketRecord
+from amur.regions.messages import Items, ItemsAsk
 from amur.workers.place import AT_ONCE, Placer, want
 from amur.workers.runner import run_until_idle
 from amur.workers.worker import State
@@ -134,3 +138,42 @@ async def test_what_may_not_lie_here_is_not_wanted_for_ever(cluster: FakeCluster
     await run_until_idle([Placer(fra.core)])
     assert await fra.table(keys.WANTED) == []
     assert not any(fra.data.contents.values())
+
+
+def emptied(cluster: FakeCluster, name: str) -> FakeRegion:
+    """The region begins anew, with an empty data directory."""
+    old = cluster[name]
+    new = FakeRegion(name, list(cluster.regions), cluster.clock)
+    new.links = old.links
+    new.core.links.update(old.links)
+    cluster.regions[name] = new
+    for other in cluster.regions.values():
+        if other is not new:
+            other.links[name]._there = new
+    return new
+
+
+@pytest.mark.parametrize("size", [5000, CHUNK * 2 + 1])
+async def test_a_home_that_lost_its_bytes_gets_them_from_a_copy(
+    cluster: FakeCluster, size: int
+) -> None:
+    """Else nobody would have to keep them: a cached copy goes when its room is needed."""
+    body = cluster.body(size)
+    await cluster["sjc"].put("k", body)
+    await cluster["sjc"].put("lost", body)
+    await cluster.push()
+    assert await cluster["fra"].get("k") == body
+    await cluster.quiet()
+    await cluster.push()
+    sjc = emptied(cluster, "sjc")
+    for other in ("ord", "fra"):
+        page = await answer(cluster[other].core, ItemsAsk(b"", END, 500, "sjc"))
+        assert isinstance(page, Items)
+        await apply_items(sjc.core, page.items)
+    await run_until_idle([Placer(sjc.core)])
+    assert kind_in(await sjc.record("k"), "sjc") == DURABLE
+    sjc.links["fra"].is_down = True
+    assert await sjc.get("k") == body
+    assert kind_in(await sjc.record("lost"), "sjc") == GONE
+    assert await sjc.table(keys.WANTED) == [], "what nobody has is not looked for on and on"
+    await sjc.assert_sound()

@@ -178,6 +178,19 @@ async def test_an_upload_stays_where_it_began(three: Cluster) -> None:
     assert (await three["fra"].store.head("bkt", "key")).region == "fra"
 
 
+async def test_a_copy_is_made_where_its_source_may_lie(three: Cluster) -> None:
+    await created(three, "bkt", "")
+    await created(three, "only", "fra")
+    async with calling(three["sjc"]) as call:
+        assert (await call("PUT", "/only/key", b"x" * 9000)).status == 200
+        source = {"x-amz-copy-source": "/only/key"}
+        assert (await call("PUT", "/bkt/copy", headers=source)).status == 200
+        assert (await call("HEAD", "/bkt/copy")).headers["content-length"] == "9000"
+        wrong = await call("PUT", "/bkt/copy", headers={"x-amz-copy-source": "/only"})
+        assert wrong.status == 400
+    assert (await three["sjc"].store.head("bkt", "copy")).region == "fra"
+
+
 async def test_a_bundle_keeps_its_trailers(three: Cluster) -> None:
     await created(three, "bkt", "fra")
     async with calling(three["sjc"]) as call:
