@@ -22,7 +22,9 @@ async def open(  # noqa: A001 - it reads as amur.open
 ) -> AsyncIterator[Store]:
     """The store in directory `path` (created when absent), for use without a server.
 
-    It is the data directory of `amur serve`, and several processes may have it open at once.
+    It is the data directory of `amur serve`, and several processes may have it open at once. In
+    that of a region among others what is written is told to them once they are served; bytes
+    that lie elsewhere can't be read.
     Raises amur.serve.layout.Refusal, with one line that says what to do.
     """
     async with _opened(fspath(path), region) as store:
@@ -37,10 +39,15 @@ def _opened(path: str, region: str) -> Store:
     from amur.data.local import LocalDataStore
     from amur.meta.lmdb_engine import LmdbEngine
     from amur.objects.store import Store
+    from amur.regions.topology import Topology
     from amur.serve.layout import Layout
 
     layout = Layout(Path(path).absolute())
     layout.create()
     layout.claim(region)
     clock = SystemClock()
-    return Store(LmdbEngine(layout.meta, clock), LocalDataStore(layout.data), clock, region=region)
+    topology = Topology.of_numbers(region, layout.regions())
+    number = topology.me.number if topology.is_cluster else None
+    engine = LmdbEngine(layout.meta, clock, region_number=number)
+    data = LocalDataStore(layout.data)
+    return Store(engine, data, clock, region=region, topology=topology)

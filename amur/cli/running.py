@@ -13,7 +13,7 @@ from amur.config import ConfigError, load
 from amur.data.store import DataError
 from amur.meta.engine import EngineError
 from amur.objects.errors import StoreError
-from amur.regions.topology import Region, Topology
+from amur.regions.topology import Topology
 from amur.serve.blockstore import claim_data
 from amur.serve.layout import Layout, Refusal
 from amur.serve.wiring import Opened, open_store
@@ -43,15 +43,6 @@ def layout_of(path: Path, config: Path | None = None) -> Layout:
     return layout
 
 
-def _topology(layout: Layout, region: str) -> Topology | None:
-    """The regions as of the last start: bytes that lie in another one are not lost."""
-    others = layout.regions()
-    if not others:
-        return None
-    me = Region(region, others.pop(region))
-    return Topology(me, [Region(name, number) for name, number in others.items()])
-
-
 @asynccontextmanager
 async def opened(
     path: Path, config: Path | None = None, *, alone: bool = False, bytes_too: bool = True
@@ -65,7 +56,8 @@ async def opened(
         lock = layout.lock(wait_seconds=0)
     try:
         region = layout.facts()["region"] if layout.identity.exists() else "local"
-        store = open_store(layout, region, _topology(layout, region))
+        # bytes that lie in another region are not lost
+        store = open_store(layout, region, Topology.of_numbers(region, layout.regions()))
         try:
             if bytes_too:
                 await claim_data(store.data, store.engine, layout)

@@ -146,7 +146,8 @@ async def take_digest_ask(core: Core, ask: DigestAsk) -> Digest:
 async def take_items_ask(core: Core, ask: ItemsAsk) -> Items:
     """A page of a range, in order of keys and versions."""
     found, cut = await marks(core, ask.start, ask.end, max(1, ask.limit))
-    size, page = 0, []
+    size = 0
+    page: list[Changed] = []
     for mark in found:
         version = mark.changed.version or 0
         if mark.place == ask.start and version <= ask.after:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import structlog
 
 from amur.meta import keys
-from amur.meta.engine import Entry, prefix_end
+from amur.meta.engine import EngineDamaged, Entry, prefix_end
 from amur.meta.log import Changed
 from amur.meta.records import (
     BucketRecord,
     ObjectRecord,
     PartRecord,
+    RecordDamaged,
     TombstoneRecord,
     decode,
     encode,
@@ -26,14 +28,29 @@ from amur.objects.core import Core
 from amur.objects.history import null_in_history
 from amur.regions.messages import Item
 
+log = structlog.get_logger("amur.regions")
+
 _State = tuple[Entry, ObjectRecord]
 
 
 async def items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[Item]:
     """The items that `changed` names, those of their buckets first.
 
-    What is neither there nor buried is left out: something later says what became of it.
+    What is neither there nor buried is left out: something later says what became of it. So is
+    what is damaged here: one bad entry must not keep the others from being told.
     """
+    try:
+        return await _items_of(core, changed, peer)
+    except (EngineDamaged, RecordDamaged) as error:
+        if len(changed) == 1:
+            log.error("a change can't be told", key=changed[0].key.hex(), error=str(error))
+            return []
+    half = len(changed) // 2
+    first = await items_of(core, changed[:half], peer)
+    return first + await items_of(core, changed[half:], peer)
+
+
+async def _items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[Item]:
     versions = [each for each in changed if each.bucket]
     names = {each.key.decode() for each in changed if not each.bucket}
     buckets = await core.buckets_of({each.bucket for each in versions})
@@ -112,8 +129,10 @@ async def _version_item(
     core: Core, bucket: BucketRecord | None, each: Changed, state: _State, peer: str
 ) -> Item:
     entry, record = state
-    restriction = record.regions or (bucket.regions if bucket is not None else "")
-    may_hold = not restriction or peer in core.topology.allowed(restriction)
+    may_hold = False  # of a bucket that was deleted meanwhile, nobody knows any more
+    if bucket is not None:
+        restriction = record.regions or bucket.regions
+        may_hold = not restriction or peer in core.topology.allowed(restriction)
     return await portable(core, each, entry, record, may_hold=may_hold)
 
 

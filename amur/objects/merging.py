@@ -120,6 +120,8 @@ class KeyMerge:
         else:
             owner = keys.version_key(bucket_id, key, record.version)
             self._expect[owner] = ABSENT
+        if record.is_inline and not self._may_hold(here, record):
+            record.is_inline = False  # whatever the sender thinks of it
         inline = inline_body(item.state) if record.is_inline else b""
         has_bytes = record.is_inline or not record.size
         if not has_bytes and kind_in(record, me) != GONE:
@@ -132,6 +134,9 @@ class KeyMerge:
             await self._add_manifest(record.manifest, item.parts)
         if not has_bytes and not record.is_marker:
             self._put += wanted(self._core, here.bucket, key, record)
+
+    def _may_hold(self, here: Newest, record: ObjectRecord) -> bool:
+        return self._core.topology.may_hold(record.regions or here.bucket.regions)
 
     # --- a version that is here ---
     def _merge_attributes(
@@ -160,5 +165,7 @@ class KeyMerge:
         for part in parts:
             at = keys.manifest_key(manifest, offset)
             if at not in here:
+                if not offset:  # by who puts them for another copy meanwhile, too
+                    self._expect[at] = ABSENT
                 self._put.append(Put(at, part))
             offset += decode(part, PartRecord).size

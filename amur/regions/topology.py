@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 GEOGRAPHIES: dict[str, tuple[str, ...]] = {
@@ -36,6 +36,12 @@ class Topology:
         self._by_number = {region.number: region for region in self.regions.values()}
         assert len(self._by_number) == 1 + len(self.peers), "two regions of one name or number"
         self._allowed: dict[str, frozenset[str]] = {}
+
+    @classmethod
+    def of_numbers(cls, me: str, numbers: Mapping[str, int]) -> Topology:
+        """Of regions whose addresses nobody needs; without any, of `me` alone."""
+        others = [Region(name, number) for name, number in numbers.items() if name != me]
+        return cls(Region(me, numbers.get(me, 0)), others)
 
     @property
     def is_cluster(self) -> bool:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import pytest
+
+from amur.meta import keys
+from amur.meta.engine import EngineDamaged, Entry
 from amur.objects.core import Core
+from amur.objects.errors import NoSuchKey
 from amur.objects.items import items_of
 from amur.objects.replica import take_batch
 from amur.regions.messages import UNKNOWN, Ack, Batch
@@ -93,3 +98,27 @@ async def test_two_askers_do_not_share_a_session() -> None:
     story = await told()
     acks = await asyncio.gather(*(story.session() for _ in range(4)))
     assert len({ack.session for ack in acks}) == 4
+
+
+async def test_a_damaged_record_does_not_keep_the_others_from_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = await told()
+    sjc = story.cluster["sjc"]
+    for key in "abcde":
+        await sjc.put(key, key.encode())
+    bad = keys.object_key((await sjc.store.bucket(BUCKET)).id, b"c")
+    plain = sjc.engine._get
+
+    def get(key: bytes) -> Entry | None:
+        if key == bad:
+            raise EngineDamaged("a flipped bit")
+        return plain(key)
+
+    monkeypatch.setattr(sjc.engine, "_get", get)
+    ack = await story.session()
+    assert await story.is_taken(await story.batch(ack.cursor, ack.session))
+    for key in "abde":
+        assert await story.cluster["fra"].get(key) == key.encode()
+    with pytest.raises(NoSuchKey):
+        await story.cluster["fra"].get("c")
