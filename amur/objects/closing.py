@@ -99,9 +99,7 @@ async def _open(core: Core, name: str, bucket_id: bytes, by: str, attempt: int) 
     return True
 
 
-async def _ask_all(
-    core: Core, name: str, bucket_id: bytes, attempt: int, *, force: bool
-) -> None:
+async def _ask_all(core: Core, name: str, bucket_id: bytes, attempt: int, *, force: bool) -> None:
     question = CloseBucket(name, bucket_id, core.region, force, attempt)
     asked = [link.call(question) for link in core.links.values()]
     for answer in await asyncio.gather(*asked, return_exceptions=True):

@@ -7,6 +7,7 @@ runs at once, and only when it has gone all through does that peer's log count a
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import structlog
 
@@ -24,6 +25,8 @@ PAGE_ITEMS = 500
 BUCKETS_PAGE = 500
 CALL_TIMEOUT_SECONDS = 30.0
 START = b""
+WAIT_SECONDS = 20.0  # between two rounds
+BEHIND_SECONDS = 1.0  # while a peer that answers has more for us than its log, or none has yet
 
 log = structlog.get_logger("amur.regions")
 
@@ -33,7 +36,7 @@ class Reconciler(Worker):
     collected between a peer's answer and its being applied."""
 
     name = "reconcile"
-    wait_seconds = 20.0
+    wait_seconds = WAIT_SECONDS
 
     def __init__(self, core: Core, fence: asyncio.Lock) -> None:
         self._core = core
@@ -41,12 +44,14 @@ class Reconciler(Worker):
         self._turns: list[str] = []  # peers still to be compared with in this round
         self._position = START
         self._began_at = 0  # the peer's cursor when its turn began
+        self._is_met = False  # a peer has answered since we began
         self.rounds = 0
 
     async def work(self) -> Worked:
         if not self._turns:
             self._turns = await self._order()
             self._position = START
+            self.wait_seconds = WAIT_SECONDS
         if not self._turns:
             return counted(State.IDLE)
         link = self._core.links.get(self._turns[0])
@@ -56,10 +61,22 @@ class Reconciler(Worker):
         try:
             async with self._fence:
                 applied = await self._step(link)
+            self._is_met = True
         except LinkError:
             self._next_peer()
+            self.wait_seconds = WAIT_SECONDS if self._is_met else BEHIND_SECONDS
             return counted(State.IDLE)
+        if not self._turns and await self._is_behind():
+            self.wait_seconds = BEHIND_SECONDS
         return counted(State.BUSY if self._turns else State.IDLE, items=applied)
+
+    async def _is_behind(self) -> bool:
+        """A region that is new, or was emptied: it should not wait to be told of all there is."""
+        states, links = await peer_states(self._core), self._core.links
+        return any(
+            (state.has_gap or not state.cursor) and name in links and links[name].rtt_s < inf
+            for name, state in states.items()
+        )
 
     async def _order(self) -> list[str]:
         """Peers with a gap first; not alone, as they may be away for long."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from amur.meta import keys
-from amur.meta.engine import prefix_end
+from amur.meta.engine import Commit, prefix_end
 from amur.meta.records import BucketRecord, decode
 from amur.objects import closing
 from amur.objects.answering import answer
@@ -141,7 +141,8 @@ async def test_asking_does_not_open_for_the_next_deletion(two: FakeCluster) -> N
     await fra.store.delete(BUCKET, "key")
     await fra_closes.arrives()
     closed = await bucket_in(fra)
-    assert closed is not None and closed.closing == "sjc"
+    assert closed is not None
+    assert closed.closing == "sjc"
     asked, go = asyncio.Event(), asyncio.Event()
     call = fra.links["sjc"].call
 
@@ -175,13 +176,13 @@ async def test_a_deletion_that_was_cut_off_when_it_was_done_opens_nothing(
     sjc, fra = two["sjc"], two["fra"]
     commit = sjc.engine.commit
 
-    async def cut_off(what: object) -> int:
-        version = await commit(what)  # type: ignore[arg-type]
-        if any(put.key.startswith(keys.BUCKET_TOMBSTONES) for put in what.put):  # type: ignore[attr-defined]
+    async def cut_off(what: Commit) -> int:
+        version = await commit(what)
+        if any(put.key.startswith(keys.BUCKET_TOMBSTONES) for put in what.put):
             raise asyncio.CancelledError
         return version
 
-    sjc.engine.commit = cut_off  # type: ignore[method-assign]
+    sjc.engine.commit = cut_off  # type: ignore[assignment, method-assign]
     with pytest.raises(asyncio.CancelledError):
         await sjc.store.delete_bucket(BUCKET)
     with pytest.raises(BucketClosed):
@@ -193,7 +194,8 @@ async def test_a_deletion_does_not_open_what_another_one_has_closed(two: FakeClu
     sjc = two["sjc"]
     first = await closing._close(sjc.core, BUCKET, (await sjc.store.bucket(BUCKET)).id, "sjc")
     second = await closing._close(sjc.core, BUCKET, (await sjc.store.bucket(BUCKET)).id, "sjc")
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     await closing._give_up(sjc.core, BUCKET, (await sjc.store.bucket(BUCKET)).id, first.attempt)
     with pytest.raises(BucketClosed):
         await sjc.put("key", b"x")
