@@ -22,9 +22,9 @@ import uvloop
 from amur.clock import SystemClock
 from amur.data.local import LocalDataStore
 from amur.meta.lmdb_engine import LmdbEngine
-from amur.objects.items import items_of
-from amur.objects.peer_state import vector
-from amur.objects.replica import take_batch
+from amur.objects.replication.batches import take_batch
+from amur.objects.replication.items import items_of
+from amur.objects.replication.peer_state import vector
 from amur.objects.store import Store
 from amur.regions.messages import Ack, Batch, decode_request, encode
 from amur.regions.topology import Region, Topology

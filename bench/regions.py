@@ -24,7 +24,7 @@ from amur.meta import keys
 from amur.meta.engine import prefix_end
 from amur.meta.lmdb_engine import LmdbEngine
 from amur.meta.records import BucketRecord, decode
-from amur.objects.peer_state import PeerState, state_key
+from amur.objects.replication.peer_state import PeerState, state_key
 from bench.curling import Fetched, fetch
 from bench.load import Load, Measured, cpu_seconds, curl
 from bench.paced import Run, paced

@@ -63,7 +63,7 @@ class _Failed(Exception):
 
 
 class BlockService:
-    """The application over `answer` and `open_body` (see amur/objects/answering.py)."""
+    """The application over `answer` and `open_body` (see amur/objects/replication/answering.py)."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ from amur.meta.engine import prefix_end
 from amur.meta.holdings import home_of
 from amur.objects.core import Core
 from amur.objects.errors import NoSuchBucket, RegionUnreachable, StoreError
-from amur.objects.peer_state import peer_state
+from amur.objects.replication.peer_state import peer_state
 from amur.objects.store import Store
 from amur.regions.topology import UnknownRegion
 

@@ -18,7 +18,7 @@ from amur.meta.records import (
     decode,
     encode,
 )
-from amur.objects import closing, multipart
+from amur.objects import multipart
 from amur.objects.core import Core, bucket_key, translation
 from amur.objects.errors import (
     BucketAlreadyExists,
@@ -29,6 +29,7 @@ from amur.objects.errors import (
 )
 from amur.objects.history import Change, Extra
 from amur.objects.names import check_bucket_name, text_bytes
+from amur.objects.replication import closing
 
 SETTINGS = (
     "acl", "object_acl", "public_list", "versioning", "tags", "cors", "ownership",

@@ -21,12 +21,12 @@ from amur.extent import Extent
 from amur.meta import keys
 from amur.meta.engine import EngineDamaged, Entry
 from amur.meta.records import ObjectRecord, RecordDamaged, decode, inline_body
-from amur.objects.accesses import note_read
 from amur.objects.core import Core, storage_error, translation
 from amur.objects.errors import NoSuchKey, StorageDamaged, StoreError
-from amur.objects.fetching import Version
-from amur.objects.mending import DAMAGE
 from amur.objects.names import key_bytes
+from amur.objects.pull.accesses import note_read
+from amur.objects.pull.fetching import Version
+from amur.objects.pull.mending import DAMAGE
 from amur.objects.reading import pieces
 from amur.objects.types import Permit
 

@@ -17,12 +17,12 @@ from amur.objects.errors import (
     NoSuchKey,
     VersionIsMarker,
 )
-from amur.objects.fetching import Version
 from amur.objects.history import Change, Extra, make_way, newest
 from amur.objects.intake import stream_digest
-from amur.objects.localizing import is_local, make_local
 from amur.objects.locating import Found, locate
 from amur.objects.names import key_bytes
+from amur.objects.pull.fetching import Version
+from amur.objects.pull.localizing import is_local, make_local
 from amur.objects.reading import body_of, pieces
 from amur.objects.types import Attributes, Conditions, Permit
 from amur.objects.writing import place, record_of, stored_checksum

@@ -23,7 +23,7 @@ from amur.objects.errors import (
     StorageDamaged,
     StorageFull,
 )
-from amur.objects.flights import Flights
+from amur.objects.pull.flights import Flights
 from amur.regions.link import Link
 from amur.regions.topology import Region, Topology
 

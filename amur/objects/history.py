@@ -23,8 +23,8 @@ from amur.meta.records import (
     encode,
 )
 from amur.objects.core import Core, bucket_key
+from amur.objects.pull.wanting import want
 from amur.objects.references import garbage_put, reference_deletes, reference_puts
-from amur.objects.wanting import want
 
 
 class Newest(NamedTuple):

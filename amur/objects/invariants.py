@@ -20,8 +20,8 @@ from amur.meta import keys
 from amur.meta.engine import Engine, Entry, prefix_end
 from amur.meta.holdings import GONE, kind_in
 from amur.meta.records import BucketRecord, GarbageRecord, ObjectRecord, PartRecord, decode
-from amur.objects.bodies import first_missing
 from amur.objects.core import Core
+from amur.objects.pull.bodies import first_missing
 from amur.objects.references import reference_puts
 
 _PAGE = 500

@@ -39,9 +39,9 @@ from amur.objects.errors import (
     NoSuchUpload,
     StoreError,
 )
-from amur.objects.fetching import NOT_HERE
 from amur.objects.intake import Taken, release, take
 from amur.objects.names import key_bytes
+from amur.objects.pull.fetching import NOT_HERE
 from amur.objects.reading import open_object
 from amur.objects.references import garbage_put, reference_deletes, reference_puts
 from amur.objects.types import Attributes, Body, ByteRange, Conditions, Permit, Verify

@@ -10,15 +10,15 @@ from amur.meta import keys
 from amur.meta.holdings import CACHED, GONE, kind_in
 from amur.meta.keys import owner_name
 from amur.meta.records import Checksum, ObjectRecord, PartRecord, inline_body
-from amur.objects.accesses import note_read
-from amur.objects.bodies import manifest_parts, part_of
 from amur.objects.conditions import check_read, check_source, keeps_range
 from amur.objects.core import Core, translation
 from amur.objects.errors import InvalidPartNumber, InvalidRange, InvalidRequest, StorageDamaged
-from amur.objects.fetching import Version
 from amur.objects.locating import Found, locate
-from amur.objects.mending import DAMAGE, healed
-from amur.objects.pulling import is_small, pull_whole, pulled
+from amur.objects.pull.accesses import note_read
+from amur.objects.pull.bodies import manifest_parts, part_of
+from amur.objects.pull.fetching import Version
+from amur.objects.pull.mending import DAMAGE, healed
+from amur.objects.pull.pulling import is_small, pull_whole, pulled
 from amur.objects.types import ByteRange, Conditions, Permit, Reading
 
 

@@ -26,12 +26,12 @@ from amur.objects import (
     multipart_complete,
     multipart_list,
     reading,
-    securing,
     versions,
     writing,
 )
 from amur.objects.bundling import Bundle
 from amur.objects.core import Core, translation
+from amur.objects.replication import securing
 from amur.objects.types import (
     Attributes,
     Body,

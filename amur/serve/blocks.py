@@ -15,7 +15,7 @@ from amur.config import Settings
 from amur.gateway.observe import Observer
 from amur.httpd.server import Server
 from amur.httpd.tls import Tls
-from amur.objects.answering import answer, open_body
+from amur.objects.replication.answering import answer, open_body
 from amur.serve.layout import Layout
 from amur.serve.peering import gate_of, open_region
 from amur.serve.wiring import Opened

@@ -1,4 +1,4 @@
-"""Writes down, now and then, what a process counted of reads (amur/objects/accesses.py)."""
+"""Writes down, now and then, what a process counted of reads (amur/objects/pull/accesses.py)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import structlog
 
 from amur.meta.engine import EngineError, EngineFailed
-from amur.objects.accesses import flush
 from amur.objects.core import Core
+from amur.objects.pull.accesses import flush
 
 FLUSH_SECONDS = 5.0
 

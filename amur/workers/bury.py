@@ -17,10 +17,10 @@ from amur.meta.engine import Commit, Conflict, Entry, Put, prefix_end
 from amur.meta.records import BucketRecord, TombstoneRecord, decode, encode
 from amur.meta.stamping import region_number
 from amur.objects.buckets import abort_uploads, drop_contents
-from amur.objects.closing import settle, unemptied
 from amur.objects.core import Core
-from amur.objects.peer_state import PeerState, peer_states
-from amur.objects.securing import COLLECTED_KEY
+from amur.objects.replication.closing import settle, unemptied
+from amur.objects.replication.peer_state import PeerState, peer_states
+from amur.objects.replication.securing import COLLECTED_KEY
 from amur.regions.link import LinkError
 from amur.workers.worker import Worked, Worker, counted, more
 

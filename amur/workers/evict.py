@@ -13,9 +13,9 @@ import asyncio
 
 from amur.meta import keys
 from amur.meta.engine import STOP, Commit, Conflict, Entry, prefix_end
-from amur.objects.accesses import access_of, accesses
 from amur.objects.core import Core
-from amur.objects.kept import (
+from amur.objects.pull.accesses import access_of, accesses
+from amur.objects.pull.kept import (
     PROBATION,
     PROVEN,
     Dropped,

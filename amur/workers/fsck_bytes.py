@@ -8,7 +8,7 @@ from amur.data.store import DataDamaged, DataMissing, FileInfo
 from amur.meta import keys
 from amur.meta.engine import Commit, Entry, prefix_end
 from amur.meta.records import Extent, GarbageRecord, ObjectRecord, PartRecord
-from amur.objects.kept import drop_chunk
+from amur.objects.pull.kept import drop_chunk
 from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_session import (
     PAGE,

@@ -20,8 +20,8 @@ from amur.meta.records import (
     encode,
     inline_body,
 )
-from amur.objects.bodies import find_body, first_missing
 from amur.objects.multipart import abort_at
+from amur.objects.pull.bodies import find_body, first_missing
 from amur.objects.references import reference_puts
 from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_session import UNREADABLE, Found, Repair, Session, decoded

@@ -1,5 +1,5 @@
 """The mover: offers to take over the homes of what this region reads far more than they do, and
-asks what became of promises. See objects/moving.py."""
+asks what became of promises. See objects/replication/moving.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import structlog
 from amur.meta import keys
 from amur.meta.engine import Conflict, Entry, prefix_end
 from amur.meta.holdings import CACHED, home_of, kind_in
-from amur.objects.accesses import access_of
-from amur.objects.bodies import find_body
 from amur.objects.core import Core
-from amur.objects.moving import MOVE_READS, PROMISE_TIMEOUT_SECONDS, settle_promise
+from amur.objects.pull.accesses import access_of
+from amur.objects.pull.bodies import find_body
+from amur.objects.replication.moving import MOVE_READS, PROMISE_TIMEOUT_SECONDS, settle_promise
 from amur.regions.link import LinkError
 from amur.regions.messages import BodyName, Offer, Yes
 from amur.workers.worker import Worked, Worker, counted, more

@@ -15,9 +15,9 @@ from amur.meta.engine import Commit, Conflict, Entry, prefix_end
 from amur.meta.holdings import DURABLE
 from amur.objects.core import Core
 from amur.objects.errors import InvalidRequest, StoreError
-from amur.objects.kept import drop_chunks
-from amur.objects.localizing import make_local
-from amur.objects.wanting import want
+from amur.objects.pull.kept import drop_chunks
+from amur.objects.pull.localizing import make_local
+from amur.objects.pull.wanting import want
 from amur.workers.worker import Worked, Worker, counted, more
 
 __all__ = ["Placer", "want"]

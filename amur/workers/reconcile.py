@@ -13,9 +13,9 @@ import structlog
 
 from amur.meta.engine import Commit, Conflict
 from amur.objects.core import Core
-from amur.objects.digesting import END, digest_of, marks
-from amur.objects.peer_state import peer_state, peer_states
-from amur.objects.replica import apply_items
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.digesting import END, digest_of, marks
+from amur.objects.replication.peer_state import peer_state, peer_states
 from amur.regions.link import Link, LinkError
 from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Items, ItemsAsk, Reply
 from amur.workers.worker import State, Worked, Worker, counted

@@ -20,8 +20,8 @@ from amur.meta import keys
 from amur.meta.engine import STOP, Commit, Conflict, EngineFull, Entry, Put, prefix_end
 from amur.meta.log import Changed, parse
 from amur.objects.core import Core
-from amur.objects.items import items_of, size_of
-from amur.objects.peer_state import vector
+from amur.objects.replication.items import items_of, size_of
+from amur.objects.replication.peer_state import vector
 from amur.regions.link import Link, LinkError, PeerUnreachable
 from amur.regions.messages import UNKNOWN, Ack, Batch, Item
 

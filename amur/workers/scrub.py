@@ -18,7 +18,7 @@ from amur.meta.engine import Commit, EngineError, EngineFull, Put, prefix_end
 from amur.meta.records import Extent
 from amur.objects.core import Core
 from amur.objects.errors import StoreError
-from amur.objects.mending import mend
+from amur.objects.pull.mending import mend
 from amur.workers.owners import Place, extent_at
 from amur.workers.worker import Worked, Worker, counted, more
 

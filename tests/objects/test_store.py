@@ -233,7 +233,7 @@ async def test_parts_of_an_object(
     store: Store, bucket: str, even: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("amur.limits.PART_BYTES_MIN", 1)
-    monkeypatch.setattr("amur.objects.bodies.PARTS_PAGE", 3)
+    monkeypatch.setattr("amur.objects.pull.bodies.PARTS_PAGE", 3)
     chance = Random(1)
     bodies = [chance.randbytes(9000 if even else chance.randint(1, 30_000)) for _ in range(11)]
     bodies[4:5] = [chance.randbytes(CHUNK_BYTES + 7)] if not even else bodies[4:5]

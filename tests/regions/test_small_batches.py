@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from amur.objects import replica
+from amur.objects.replication import batches
 from amur.workers import replicate
 from tests.support.regions_story import run_story
 
@@ -14,7 +14,7 @@ from tests.support.regions_story import run_story
 def test_regions_converge_by_small_batches(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicate, "BATCH_ENTRIES_MAX", 3)
     monkeypatch.setattr(replicate, "AGAIN_ENTRIES", 2)
-    monkeypatch.setattr(replica, "CHUNK_ITEMS", 1)
+    monkeypatch.setattr(batches, "CHUNK_ITEMS", 1)
     together = 0
     room = replicate.Sender._room
 

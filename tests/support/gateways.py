@@ -23,8 +23,8 @@ from amur.httpd.exchange import Exchange
 from amur.httpd.server import Server
 from amur.iam.keys import KeyRing
 from amur.meta.memory import MemoryEngine
-from amur.objects.answering import answer, open_body
 from amur.objects.core import Core
+from amur.objects.replication.answering import answer, open_body
 from amur.objects.store import Store
 from amur.regions.link import Link, PeerUnreachable
 from amur.regions.messages import BodyName, Fetch, Reply, Request

@@ -22,11 +22,11 @@ from amur.meta.engine import prefix_end
 from amur.meta.log import parse
 from amur.meta.memory import MemoryEngine
 from amur.meta.records import ObjectRecord
-from amur.objects.answering import answer, open_body
-from amur.objects.bodies import find_body
 from amur.objects.invariants import violations
-from amur.objects.items import items_of
-from amur.objects.replica import apply_items
+from amur.objects.pull.bodies import find_body
+from amur.objects.replication.answering import answer, open_body
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.items import items_of
 from amur.objects.store import CompletedPart, Store
 from amur.objects.types import Attributes, ByteRange, Reading
 from amur.regions.link import Link, PeerUnreachable

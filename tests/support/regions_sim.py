@@ -21,8 +21,8 @@ from amur.meta.engine import Commit
 from amur.meta.memory import MemoryEngine
 from amur.meta.records import ObjectRecord, TombstoneRecord, decode
 from amur.meta.stamping import stamped
-from amur.objects.answering import answer, open_body
 from amur.objects.core import Core
+from amur.objects.replication.answering import answer, open_body
 from amur.objects.store import Store
 from amur.regions import messages
 from amur.regions.link import Link, PeerUnreachable

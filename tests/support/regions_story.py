@@ -14,10 +14,10 @@ from amur.meta import keys
 from amur.meta.engine import prefix_end
 from amur.meta.records import BucketRecord, ObjectRecord, decode, inline_body
 from amur.objects.core import Core
-from amur.objects.digesting import END, marks
 from amur.objects.errors import StoreError
 from amur.objects.invariants import violations
 from amur.objects.names import key_bytes
+from amur.objects.replication.digesting import END, marks
 from tests.support.regions_sim import NAMES, SimCluster, SimRegion
 from tests.support.virtual_time import run_virtually
 

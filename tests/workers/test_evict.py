@@ -8,9 +8,9 @@ from amur.meta import keys
 from amur.meta.engine import Commit, Put
 from amur.meta.holdings import CACHED, DURABLE, GONE, holders, kind_in, set_kind
 from amur.meta.records import encode
-from amur.objects.accesses import HALF_LIFE_SECONDS, accesses, flush
-from amur.objects.kept import kept_of, puts_of_cached
-from amur.objects.localizing import make_local
+from amur.objects.pull.accesses import HALF_LIFE_SECONDS, accesses, flush
+from amur.objects.pull.kept import kept_of, puts_of_cached
+from amur.objects.pull.localizing import make_local
 from amur.workers.evict import Evictor
 from amur.workers.worker import State
 from tests.support.pulls import BUCKET, CHUNK, PACK, FakeCluster, FakeRegion, small_sizes

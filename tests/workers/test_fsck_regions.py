@@ -8,7 +8,7 @@ from amur.meta import keys
 from amur.meta.engine import Commit, Put
 from amur.meta.holdings import DURABLE, GONE, kind_in
 from amur.meta.records import encode
-from amur.objects.localizing import make_local
+from amur.objects.pull.localizing import make_local
 from amur.objects.references import reference_deletes
 from amur.workers.fsck import fsck
 from amur.workers.scrub import Scrubber

@@ -9,9 +9,9 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Commit
 from amur.meta.holdings import CACHED, DURABLE, GONE, kind_in
-from amur.objects.answering import answer
-from amur.objects.digesting import END
-from amur.objects.replica import apply_items
+from amur.objects.replication.answering import answer
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.digesting import END
 from amur.objects.types import BucketRecord
 from amur.regions.messages import Items, ItemsAsk
 from amur.workers.place import AT_ONCE, Placer, want

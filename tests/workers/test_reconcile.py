@@ -6,7 +6,7 @@ import asyncio
 
 from amur.meta.engine import Commit
 from amur.objects.errors import StoreError
-from amur.objects.peer_state import PeerState, peer_state
+from amur.objects.replication.peer_state import PeerState, peer_state
 from amur.workers.reconcile import BEHIND_SECONDS, WAIT_SECONDS, Reconciler
 from amur.workers.runner import run_until_idle
 from tests.support.pulls import BUCKET, FakeCluster, FakeRegion

@@ -10,7 +10,7 @@ import pytest
 from amur.clock import FakeClock
 from amur.data.memory import MemoryDataStore
 from amur.meta.memory import MemoryEngine
-from amur.objects.replica import take_batch
+from amur.objects.replication.batches import take_batch
 from amur.objects.store import Store
 from amur.regions.link import Link, PeerUnreachable
 from amur.regions.messages import Ack, Batch, BodyName, Reply, Request

@@ -17,7 +17,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.handlers.service import decode_token, encode_token
 from amur.gateway.responses import owner_tag, page_size, xml_response
 from amur.gateway.xml import Markup, iso_time, tag
-from amur.objects import prefetching
+from amur.objects.pull import prefetching
 from amur.objects.types import ListEntry, ListPage, ObjectHead, ObjectRecord
 
 Encode = Callable[[str], str]

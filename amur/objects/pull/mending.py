@@ -22,11 +22,11 @@ from amur.meta.records import (
     encode,
     inline_body,
 )
-from amur.objects.bodies import part_of
 from amur.objects.core import Core
 from amur.objects.errors import BodyUnreachable, StoreError
-from amur.objects.fetching import Version, from_peers, give_up, written
-from amur.objects.kept import drop_chunk
+from amur.objects.pull.bodies import part_of
+from amur.objects.pull.fetching import Version, from_peers, give_up, written
+from amur.objects.pull.kept import drop_chunk
 from amur.objects.references import reference_deletes, reference_puts
 
 DAMAGE = (DataDamaged, DataMissing)

@@ -25,9 +25,9 @@ from amur.meta.records import (
     encode,
     inline_body,
 )
-from amur.objects.bodies import find_body, has_bytes, part_number
 from amur.objects.core import Core
 from amur.objects.locating import Found
+from amur.objects.pull.bodies import find_body, has_bytes, part_number
 from amur.objects.references import garbage_put, reference_deletes
 
 PROBATION = b"\x00"

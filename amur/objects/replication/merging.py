@@ -21,8 +21,8 @@ from amur.meta.records import (
 )
 from amur.objects.core import Core
 from amur.objects.history import Change, Newest, null_in_history, promote
+from amur.objects.pull.wanting import is_lost_at_home, want, wanted
 from amur.objects.references import reference_puts
-from amur.objects.wanting import is_lost_at_home, want, wanted
 from amur.regions.messages import Item
 
 

@@ -14,10 +14,10 @@ from amur.meta.log import Changed
 from amur.meta.records import ObjectRecord
 from amur.objects.core import Core
 from amur.objects.errors import RegionUnreachable, StoreError
-from amur.objects.items import items_of
-from amur.objects.localizing import make_local
 from amur.objects.names import key_bytes
-from amur.objects.replica import apply_items
+from amur.objects.pull.localizing import make_local
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.items import items_of
 from amur.regions.link import LinkError
 from amur.regions.messages import BodyName, Fetch, No, Reply, Yes
 

@@ -8,8 +8,8 @@ from amur.meta import keys
 from amur.meta.engine import Commit, Put
 from amur.meta.records import VERSION_STAMP, BucketRecord, TombstoneRecord, decode, encode
 from amur.objects.buckets import SETTINGS
-from amur.objects.closing import unemptied
 from amur.objects.core import Core
+from amur.objects.replication.closing import unemptied
 from amur.regions.messages import Item
 
 

@@ -11,8 +11,6 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Commit, prefix_end
 from amur.meta.records import BucketRecord, decode
-from amur.objects import closing
-from amur.objects.answering import answer
 from amur.objects.errors import (
     BucketClosed,
     BucketNotEmpty,
@@ -20,6 +18,8 @@ from amur.objects.errors import (
     RegionUnreachable,
     StoreError,
 )
+from amur.objects.replication import closing
+from amur.objects.replication.answering import answer
 from amur.regions.link import PeerUnreachable
 from amur.regions.messages import AskBucket, CloseBucket, No, OpenBucket, Reply, Request
 from amur.workers.bury import Burier

@@ -7,10 +7,10 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Commit, prefix_end
 from amur.meta.log import Changed
-from amur.objects.bodies import find_body
-from amur.objects.items import items_of
-from amur.objects.localizing import make_local
-from amur.objects.replica import apply_items
+from amur.objects.pull.bodies import find_body
+from amur.objects.pull.localizing import make_local
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.items import items_of
 from amur.objects.types import BucketRecord
 from tests.support.pulls import BUCKET, CHUNK, FakeCluster, FakeRegion, small_sizes
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from amur.objects import digesting
-from amur.objects.answering import answer
-from amur.objects.digesting import END, marks
-from amur.objects.replica import apply_items
+from amur.objects.replication import digesting
+from amur.objects.replication.answering import answer
+from amur.objects.replication.batches import apply_items
+from amur.objects.replication.digesting import END, marks
 from amur.objects.types import Attributes
 from amur.regions.messages import BucketsAsk, Items, ItemsAsk, encode
 from tests.support.pulls import BUCKET, FakeCluster, FakeRegion, small_sizes

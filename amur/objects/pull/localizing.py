@@ -14,14 +14,14 @@ from amur.meta.engine import Commit, Put
 from amur.meta.holdings import CACHED, DURABLE, GONE, kind_in, set_kind
 from amur.meta.log import record_name
 from amur.meta.records import ObjectRecord, PartRecord, decode, encode, inline_body
-from amur.objects.bodies import Unit, chunk_extents, find_body, has_bytes, units
 from amur.objects.core import Core
 from amur.objects.errors import BodyUnreachable, InvalidRequest, Overloaded
-from amur.objects.fetching import NOT_HERE, Version, may_keep
-from amur.objects.flights import Flight
-from amur.objects.kept import WHOLE, Kept, kept_put, of_part
 from amur.objects.locating import Found
-from amur.objects.pulling import chunk_flight, is_small, say_cached, whole_flight
+from amur.objects.pull.bodies import Unit, chunk_extents, find_body, has_bytes, units
+from amur.objects.pull.fetching import NOT_HERE, Version, may_keep
+from amur.objects.pull.flights import Flight
+from amur.objects.pull.kept import WHOLE, Kept, kept_put, of_part
+from amur.objects.pull.pulling import chunk_flight, is_small, say_cached, whole_flight
 from amur.objects.references import reference_deletes, reference_puts
 
 AT_ONCE = 3  # chunks under way for one body

@@ -16,12 +16,12 @@ from amur.limits import KIB
 from amur.meta import keys
 from amur.meta.engine import Commit, Conflict, Put
 from amur.meta.records import BucketRecord
-from amur.objects.buckets_merge import merge_bucket
 from amur.objects.core import Core
 from amur.objects.history import newest_of
-from amur.objects.items import latest_of, size_of
-from amur.objects.merging import KeyMerge
-from amur.objects.peer_state import peer_state, vector
+from amur.objects.replication.buckets import merge_bucket
+from amur.objects.replication.items import latest_of, size_of
+from amur.objects.replication.merging import KeyMerge
+from amur.objects.replication.peer_state import peer_state, vector
 from amur.regions.messages import UNKNOWN, Ack, Batch, Item, No, Reply
 
 CHUNK_ITEMS = 256  # items of one commit: a few ms of the engine's writer

@@ -12,10 +12,10 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Conflict
 from amur.meta.holdings import CACHED, DURABLE, PROMISED, home_of, kind_in
-from amur.objects import moving
-from amur.objects.accesses import flush
-from amur.objects.bodies import find_body
-from amur.objects.moving import settle_promise, take_offer, take_promise
+from amur.objects.pull.accesses import flush
+from amur.objects.pull.bodies import find_body
+from amur.objects.replication import moving
+from amur.objects.replication.moving import settle_promise, take_offer, take_promise
 from amur.regions.link import LinkError, PeerUnreachable
 from amur.regions.messages import BodyName, No, Offer, Promise, Reply, Request, Settle, Yes
 from amur.workers.move import Mover

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from amur.objects.bodies import body_pieces
-from amur.objects.closing import take_ask, take_close, take_open
 from amur.objects.core import Core
-from amur.objects.digesting import take_buckets_ask, take_digest_ask, take_items_ask
-from amur.objects.moving import take_offer, take_promise, take_settle
-from amur.objects.replica import take_batch
-from amur.objects.securing import take_fetch
+from amur.objects.pull.bodies import body_pieces
+from amur.objects.replication.batches import take_batch
+from amur.objects.replication.closing import take_ask, take_close, take_open
+from amur.objects.replication.digesting import take_buckets_ask, take_digest_ask, take_items_ask
+from amur.objects.replication.moving import take_offer, take_promise, take_settle
+from amur.objects.replication.securing import take_fetch
 from amur.regions.messages import (
     AskBucket,
     Batch,

@@ -17,7 +17,7 @@ from amur.meta.engine import STOP, Entry, Visitor
 from amur.meta.log import Changed
 from amur.meta.records import ObjectRecord, decode
 from amur.objects.core import Core
-from amur.objects.items import bucket_item, items_of
+from amur.objects.replication.items import bucket_item, items_of
 from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Item, Items, ItemsAsk
 
 DIGEST_BYTES = 16

@@ -35,14 +35,14 @@ from amur.meta.holdings import (
 )
 from amur.meta.log import record_name
 from amur.meta.records import ObjectRecord, encode, inline_body
-from amur.objects.accesses import accesses
-from amur.objects.bodies import find_body
 from amur.objects.core import Core
 from amur.objects.errors import InvalidRequest, StoreError
-from amur.objects.fetching import Version
-from amur.objects.kept import puts_of_cached
-from amur.objects.localizing import is_local, make_local
 from amur.objects.locating import Found
+from amur.objects.pull.accesses import accesses
+from amur.objects.pull.bodies import find_body
+from amur.objects.pull.fetching import Version
+from amur.objects.pull.kept import puts_of_cached
+from amur.objects.pull.localizing import is_local, make_local
 from amur.regions.link import LinkError
 from amur.regions.messages import BodyName, No, Offer, Promise, Reply, Settle, Yes
 

@@ -13,7 +13,7 @@ from amur.meta import keys
 from amur.meta.holdings import GONE, kind_in
 from amur.meta.records import ObjectRecord, decode
 from amur.objects.errors import BodyUnreachable, InvalidRange, NoSuchKey
-from amur.objects.localizing import make_local
+from amur.objects.pull.localizing import make_local
 from amur.workers.evict import Evictor
 from amur.workers.place import Placer
 from amur.workers.runner import run_until_idle

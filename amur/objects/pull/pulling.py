@@ -23,14 +23,14 @@ from amur.meta.engine import ABSENT, Commit, Put
 from amur.meta.holdings import CACHED, GONE, kind_in, set_kind
 from amur.meta.log import record_name
 from amur.meta.records import VERSION_STAMP, Extent, ObjectRecord, PartRecord, encode
-from amur.objects.accesses import note_hit
-from amur.objects.bodies import Unit, chunk_extents, find_body, first_missing, has_bytes, units
 from amur.objects.core import Core, storage_error
 from amur.objects.errors import BodyUnreachable, StorageDamaged, StoreError
-from amur.objects.fetching import Version, from_peers, give_up, may_keep, written
-from amur.objects.flights import Flight
-from amur.objects.kept import WHOLE, Kept, kept_put
-from amur.objects.mending import healed
+from amur.objects.pull.accesses import note_hit
+from amur.objects.pull.bodies import Unit, chunk_extents, find_body, first_missing, has_bytes, units
+from amur.objects.pull.fetching import Version, from_peers, give_up, may_keep, written
+from amur.objects.pull.flights import Flight
+from amur.objects.pull.kept import WHOLE, Kept, kept_put
+from amur.objects.pull.mending import healed
 from amur.objects.references import reference_puts
 
 READ_AHEAD = 2

@@ -11,8 +11,8 @@ from amur.meta import keys
 from amur.meta.engine import EngineDamaged, Entry
 from amur.objects.core import Core
 from amur.objects.errors import NoSuchKey
-from amur.objects.items import items_of
-from amur.objects.replica import take_batch
+from amur.objects.replication.batches import take_batch
+from amur.objects.replication.items import items_of
 from amur.regions.messages import UNKNOWN, Ack, Batch
 from amur.workers.replicate import read_log
 from tests.support.pulls import BUCKET, FakeCluster

@@ -6,7 +6,7 @@ import pytest
 
 from amur.meta import keys
 from amur.meta.records import ObjectRecord
-from amur.objects.bodies import body_pieces, find_body, first_missing, part_number, units
+from amur.objects.pull.bodies import body_pieces, find_body, first_missing, part_number, units
 from amur.regions.link import BodyMissing
 from amur.regions.messages import BodyName
 from tests.support.pulls import (

@@ -11,10 +11,10 @@ from amur.data.store import DataFull
 from amur.meta import keys
 from amur.meta.holdings import CACHED, DURABLE, GONE, holders, kind_in
 from amur.objects.errors import BodyUnreachable, InvalidRequest, StorageDamaged, StorageFull
-from amur.objects.fetching import Version, from_peers, sources
-from amur.objects.flights import GATHERED_MAX, Flight
-from amur.objects.localizing import is_local, make_local
-from amur.objects.pulling import READ_AHEAD
+from amur.objects.pull.fetching import Version, from_peers, sources
+from amur.objects.pull.flights import GATHERED_MAX, Flight
+from amur.objects.pull.localizing import is_local, make_local
+from amur.objects.pull.pulling import READ_AHEAD
 from amur.objects.store import Store
 from amur.objects.types import Attributes, BucketRecord
 from tests.support.pulls import (

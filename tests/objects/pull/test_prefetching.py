@@ -9,10 +9,10 @@ import pytest
 from amur.meta import keys
 from amur.meta.engine import Commit, prefix_end
 from amur.meta.holdings import CACHED
-from amur.objects import prefetching
-from amur.objects.prefetching import prefetch, start
+from amur.objects.pull import prefetching
+from amur.objects.pull.prefetching import prefetch, start
+from amur.objects.pull.wanting import want
 from amur.objects.types import Attributes, BucketRecord
-from amur.objects.wanting import want
 from tests.support.gateways import Cluster, Running, calling, cluster, until
 
 BIG = b"x" * 10_000  # no inline body: it stays where it was written

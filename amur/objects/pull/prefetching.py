@@ -11,11 +11,11 @@ from amur.meta import keys
 from amur.meta.engine import ABSENT, Commit, EngineError
 from amur.meta.holdings import GONE, kind_in
 from amur.meta.records import BucketRecord, ObjectRecord, decode
-from amur.objects.bodies import has_bytes
 from amur.objects.core import Core
 from amur.objects.errors import StoreError
 from amur.objects.names import key_bytes
-from amur.objects.wanting import want
+from amur.objects.pull.bodies import has_bytes
+from amur.objects.pull.wanting import want
 
 PREFETCHES_MAX = 8  # pages looked through at once by one process; more are passed over
 _LOOK_UP = 200  # keys at a stretch, so that requests get their turn between
