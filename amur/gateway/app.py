@@ -31,6 +31,7 @@ from amur.httpd.exchange import Exchange as HttpExchange
 from amur.iam.keys import KeyRing
 from amur.iam.principal import ANONYMOUS
 from amur.objects.errors import StoreError
+from amur.objects.replication.joining import check_joined
 
 if TYPE_CHECKING:
     from amur.objects.store import Store
@@ -148,6 +149,8 @@ class App:
         if request.path in self._pages and not self._is_bucket_host(request):
             return await self._page(exchange)
         request.parse(self._domains)
+        if not self._store.core.has_joined:
+            await check_joined(self._store.core)
         if request.method == "OPTIONS":
             return await self._preflight(exchange)
         endpoint = route(request)

@@ -92,6 +92,7 @@ class Core:
         self.topology = topology or Topology(Region(region, 0))
         assert self.topology.me.name == region
         self.is_cluster = self.topology.is_cluster  # what is changed is told to peers
+        self.has_joined = not self.is_cluster  # see replication/joining.py
         self.turns: dict[str, asyncio.Condition] = {}  # of peers' batches: see replica.py
         self.links: dict[str, Link] = {}  # to peers, by name; set by who opens them
         self.flights = Flights()  # bytes on their way here

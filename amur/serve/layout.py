@@ -201,14 +201,33 @@ class Layout:
                 "would bring back what was deleted since. Start this region with an empty "
                 "directory, the others bring it up; or serve this one alone, without peers"
             )
-        self._check_numbers(numbers or {})
-        if numbers is not None and facts.get("regions", {}) != numbers:
-            facts.pop("regions", None)
-            self._identify(facts | known)
+        if numbers is not None:
+            self._join_regions(facts, numbers)
 
-    def _check_numbers(self, numbers: Mapping[str, int]) -> None:
-        """A number is in all versions that its region has made: it can't be another's."""
+    def _join_regions(self, facts: dict[str, Any], numbers: Mapping[str, int]) -> None:
+        """Note which regions there are, or were. Raises Refusal."""
         before = self.regions()
+        if before and not numbers and not facts.get("restored"):
+            raise Refusal(
+                f"{self.root} belongs to a region among others ({', '.join(before)}): name its "
+                'peers; or, to serve it alone for good, remove "regions" from its amur.json'
+            )
+        self._check_numbers(before, numbers)
+        left = set(facts.get("left", ()))
+        if back := sorted(left & numbers.keys()):
+            raise Refusal(
+                f"region {back[0]} was taken out: what was deleted since would come back with its "
+                f'old data; if it begins with an empty directory, remove it from "left" in the '
+                f"amur.json of {self.root}"
+            )
+        left |= before.keys() - numbers.keys() if numbers else set()
+        now = facts | {"regions": {**before, **numbers}, "left": sorted(left)}
+        now = {name: fact for name, fact in now.items() if fact or name not in ("regions", "left")}
+        if now != facts:
+            self._identify(now)
+
+    def _check_numbers(self, before: Mapping[str, int], numbers: Mapping[str, int]) -> None:
+        """A number is in all versions that its region has made: it can't be another's."""
         for name, number in numbers.items():
             if before.get(name, number) != number:
                 raise Refusal(

@@ -22,6 +22,7 @@ from amur.meta.lmdb_engine import LmdbEngine
 from amur.meta.lmdb_watch import POLL_SECONDS
 from amur.meta.records import FORMAT as RECORD_FORMAT
 from amur.objects.core import Core
+from amur.objects.replication.joining import has_joined
 from amur.objects.store import Store
 from amur.regions.link import Link
 from amur.regions.topology import Topology
@@ -140,6 +141,8 @@ def gateway(
 
     async def health() -> Response:
         status, body = await observer.health(opened.engine, opened.data)
+        if status == 200 and not await has_joined(opened.core):
+            status, body = 503, b'{"status":"joining"}'
         return Response(status, [("content-type", "application/json")], body)
 
     async def metrics() -> Response:

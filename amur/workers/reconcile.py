@@ -15,6 +15,7 @@ from amur.meta.engine import Commit, Conflict
 from amur.objects.core import Core
 from amur.objects.replication.batches import apply_items
 from amur.objects.replication.digesting import END, digest_of, marks
+from amur.objects.replication.joining import has_joined, join
 from amur.objects.replication.peer_state import peer_state, peer_states
 from amur.regions.link import Link, LinkError
 from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Items, ItemsAsk, Reply
@@ -45,6 +46,7 @@ class Reconciler(Worker):
         self._position = START
         self._began_at = 0  # the peer's cursor when its turn began
         self._is_met = False  # a peer has answered since we began
+        self._compared: set[str] = set()  # with whom, until this region has joined
         self.rounds = 0
 
     async def work(self) -> Worked:
@@ -66,7 +68,7 @@ class Reconciler(Worker):
             self._next_peer()
             self.wait_seconds = WAIT_SECONDS if self._is_met else BEHIND_SECONDS
             return counted(State.IDLE)
-        if not self._turns and await self._is_behind():
+        if not self._turns and (not await has_joined(self._core) or await self._is_behind()):
             self.wait_seconds = BEHIND_SECONDS
         return counted(State.BUSY if self._turns else State.IDLE, items=applied)
 
@@ -102,8 +104,19 @@ class Reconciler(Worker):
         self._position = end
         if end == END:
             await self._close_gap(link.region.name)
+            await self._join(link.region.name)
             self._next_peer()
         return applied
+
+    async def _join(self, peer: str) -> None:
+        """This region may serve once it has gone through all the peers that answer."""
+        if await has_joined(self._core):
+            return
+        self._compared.add(peer)
+        links = self._core.links.values()
+        if all(link.region.name in self._compared for link in links if link.rtt_s < inf):
+            await join(self._core)
+            log.info("this region has caught up with the others, and serves")
 
     async def _buckets(self, link: Link) -> None:
         after = ""

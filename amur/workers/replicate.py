@@ -17,10 +17,11 @@ import structlog
 
 from amur.limits import MIB
 from amur.meta import keys
-from amur.meta.engine import STOP, Commit, Conflict, EngineFull, Entry, Put, prefix_end
+from amur.meta.engine import STOP, Commit, EngineFull, Entry, Put, prefix_end
 from amur.meta.log import Changed, parse
 from amur.objects.core import Core
 from amur.objects.replication.items import items_of, size_of
+from amur.objects.replication.joining import log_start
 from amur.objects.replication.peer_state import vector
 from amur.regions.link import Link, LinkError, PeerUnreachable
 from amur.regions.messages import UNKNOWN, Ack, Batch, Item
@@ -47,22 +48,6 @@ log = structlog.get_logger("amur.regions")
 def cursor_key(peer: str) -> bytes:
     """Up to where a peer is known to have our log."""
     return keys.singleton_key(f"to/{peer}")
-
-
-LOG_START_KEY = keys.singleton_key("log-start")
-"""The log is whole behind this version; what is before was trimmed, or never logged."""
-
-
-async def log_start(core: Core) -> int:
-    """Where the log begins; at the first call in a region's life, here and now."""
-    entry = await core.engine.get(LOG_START_KEY)
-    if entry is None:
-        with contextlib.suppress(Conflict):
-            put = Put(LOG_START_KEY, b"")
-            await core.engine.commit(Commit(expect=[(LOG_START_KEY, 0)], put=[put]))
-        entry = await core.engine.get(LOG_START_KEY)
-        assert entry is not None
-    return int.from_bytes(entry.value, "big") if entry.value else entry.version
 
 
 @dataclass(slots=True)

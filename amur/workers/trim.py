@@ -7,7 +7,8 @@ from __future__ import annotations
 from amur.meta import keys
 from amur.meta.engine import Commit, Conflict, Entry, Put, prefix_end
 from amur.objects.core import Core
-from amur.workers.replicate import LOG_START_KEY, cursor_key, log_start
+from amur.objects.replication.joining import LOG_START_KEY, log_start
+from amur.workers.replicate import cursor_key
 from amur.workers.worker import Worked, Worker, counted, more
 
 LOG_ENTRIES_MAX = 1_000_000  # about 150 MB of metadata

@@ -63,3 +63,27 @@ def test_a_restored_region_that_was_alone_may_get_peers(tmp_path: Path) -> None:
     backup(layout.root, tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
     Layout(tmp_path / "restored").claim("sjc", {"sjc": 0, "fra": 1})
+
+
+def test_a_region_among_others_is_not_served_alone(tmp_path: Path) -> None:
+    """What is deleted meanwhile would come back when the others meet it."""
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("sjc", {"sjc": 0, "fra": 1})
+    with pytest.raises(Refusal, match="belongs to a region among others"):
+        layout.claim("sjc", {})
+    layout.claim("sjc", {"sjc": 0, "fra": 1})
+    layout.claim("sjc")  # for those who only look
+
+
+def test_a_region_that_was_taken_out_does_not_come_back_as_it_was(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    layout.claim("sjc", {"sjc": 0, "ord": 1, "fra": 2})
+    layout.claim("sjc", {"sjc": 0, "ord": 1})
+    assert layout.regions() == {"sjc": 0, "ord": 1, "fra": 2}
+    with pytest.raises(Refusal, match="fra was taken out"):
+        layout.claim("sjc", {"sjc": 0, "ord": 1, "fra": 2})
+    with pytest.raises(Refusal, match="another region's"):
+        layout.claim("sjc", {"sjc": 0, "ord": 1, "ams": 2})
+    layout.claim("sjc", {"sjc": 0, "ord": 1, "ams": 3})

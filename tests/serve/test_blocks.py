@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -14,6 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+import amur
 from amur.config import PeerSettings, Settings
 from amur.gateway.metrics import Snapshot, load
 from amur.meta.records import ObjectRecord, decode
@@ -58,6 +61,12 @@ async def test_topology_and_links_of_one_of_two() -> None:
     assert gate_of(mine, topology).me == "sjc"
 
 
+async def had_data(directory: Path) -> None:
+    """Who had data before it had peers serves without having met them."""
+    async with amur.open(directory, region="ord") as store:
+        await store.create_bucket("first")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedAmur]:
     """Region ord, with sjc for its peer, which does not run."""
@@ -75,6 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedAmur]:
         "AMUR_PEERS": json.dumps([peer]),
     }
     directory = tmp_path_factory.mktemp("blocks") / "ord"
+    asyncio.run(had_data(directory))
     with ServedAmur(directory, workers=1, environment=environment) as server:
         s3 = boto3.client(
             "s3",

@@ -184,6 +184,7 @@ async def _running(me: Region, peers: Sequence[Region]) -> Running:
     engine = MemoryEngine(clock, region_number=me.number)
     store = Store(engine, MemoryDataStore(), clock, region=me.name, topology=topology)
     store.core.links.update({peer.name: CalledLink(peer) for peer in peers})
+    store.core.has_joined = True
     forwarder = Forwarder(topology, SECRET)
     app = App(store, KeyRing(*ROOT), observer=log, domains=("s3.test",), forwarder=forwarder)
 
