@@ -120,6 +120,7 @@ class Sender:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        await log_start(self._core)  # whether or not there is anybody to be told
         watch = self._core.engine.watch(keys.LOG)
         try:
             while True:
