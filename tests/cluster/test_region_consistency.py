@@ -1,4 +1,5 @@
-"""Single-region buckets are registers through every gateway; global ones agree in the end."""
+"""Buckets of one region, and of a geography, are registers through every gateway; global ones
+agree in the end."""
 
 from __future__ import annotations
 
@@ -49,6 +50,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         made = Live(cluster)
         sjc = made.client(SJC)
         sjc.ok("PUT", "/single", "", {"x-tigris-regions": FRA})
+        sjc.ok("PUT", "/multi", "", {"x-tigris-regions": "usa"})
         sjc.ok("PUT", "/global")
         until(made.is_in_step, "the regions are in step")
         yield made
@@ -115,10 +117,11 @@ def _values(live: Live, bucket: str) -> dict[str, dict[str, bytes | None]]:
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_a_single_region_bucket_is_a_register(live: Live) -> None:
-    seen = _run(live, "single")
+@pytest.mark.parametrize("bucket", ["single", "multi"])
+def test_a_strong_bucket_is_a_register(live: Live, bucket: str) -> None:
+    seen = _run(live, bucket)
     at = time.monotonic()
-    for values in _values(live, "single").values():
+    for values in _values(live, bucket).values():
         for key, value in values.items():
             seen[key].append(Operation(at, time.monotonic(), False, value))
     for key, history in seen.items():
