@@ -113,9 +113,11 @@ def regions_header(ctx: Context, record: ObjectRecord) -> list[tuple[str, str]]:
     core = ctx.store.core
     if not core.is_cluster:
         return []
-    if record.is_inline:  # the bytes came with the record
-        home = home_of(record)
-        return [(REGIONS, home if home == core.region else f"{home},{core.region}")]
+    if record.is_inline:  # the bytes are wherever the record may take them
+        home, seen = home_of(record), core.bucket_seen(ctx.request.bucket)
+        restriction = record.regions or (seen.regions if seen is not None else "")
+        there = sorted(core.topology.allowed(restriction)) if restriction else [core.region]
+        return [(REGIONS, ",".join([home, *(name for name in there if name != home)]))]
     if not record.holdings:
         return [(REGIONS, ",".join(record.placement) or record.region)]
     return [(REGIONS, ",".join(holders(record)))]
