@@ -149,8 +149,6 @@ class App:
         if request.path in self._pages and not self._is_bucket_host(request):
             return await self._page(exchange)
         request.parse(self._domains)
-        if not self._store.core.has_joined:
-            await check_joined(self._store.core)
         if request.method == "OPTIONS":
             return await self._preflight(exchange)
         endpoint = route(request)
@@ -177,6 +175,7 @@ class App:
         context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
         response = None
         if self._elsewhere is not None:
+            await check_joined(self._store.core)
             response = await self._elsewhere.answer(context, http.target, exchange.via)
         if response is None:
             if "form" not in endpoint.modes:

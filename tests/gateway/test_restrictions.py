@@ -140,7 +140,6 @@ async def test_suspension_is_remembered_in_a_cluster(keys: KeyRing, client: Clie
     topology = Topology(Region("sjc", 0), [Region("fra", 1)])
     engine = MemoryEngine(clock, region_number=0)
     two = Store(engine, MemoryDataStore(), clock, region="sjc", topology=topology)
-    two.core.has_joined = True
     call = type(client)(App(two, keys))
     await call("PUT", "/bkt")
     assert (await call("GET", "/bkt?accelerate")).xml.find("Status") is None

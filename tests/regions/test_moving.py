@@ -14,6 +14,7 @@ from tests.support.moving_story import run_bytes_story
 
 SEEDS = int(os.environ.get("AMUR_SIMULATIONS", "500")) // 10
 SLICES = 5
+ENOUGH = 5  # stories among which some home moves, for sure
 ONE = os.environ.get("AMUR_SIMULATION_SEED")
 
 
@@ -28,4 +29,4 @@ def test_the_home_has_the_bytes(part: int) -> None:
             raise AssertionError(f"seed {seed}: AMUR_SIMULATION_SEED={seed}") from error
         assert story.reads > story.failed_reads
         moves += story.cluster.moves
-    assert moves or ONE is not None, "nothing moved: the story tells nothing"
+    assert moves or len(seeds) < ENOUGH, "nothing moved: the stories tell nothing"

@@ -211,6 +211,17 @@ class SimRegion:
         for worker in self.cluster.workers(core, fence):
             self.spawn(self._drive(worker))
 
+    async def run(self, what: Coroutine[Any, Any, Any]) -> bool:
+        """Whether it came to its end before the region stopped; what it raises."""
+        task = self.spawn(what)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            return False
+        return True
+
     def spawn(self, what: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that ends with the region."""
         task = asyncio.get_running_loop().create_task(what)
@@ -271,7 +282,10 @@ class SimCluster:
 
     def start(self) -> None:
         for region in self.regions.values():
-            region.start()
+            self.start_region(region)
+
+    def start_region(self, region: SimRegion) -> None:
+        region.start()
 
     def workers(self, core: Core, fence: asyncio.Lock) -> list[Worker]:
         """What runs in each region beside its senders."""

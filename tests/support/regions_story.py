@@ -16,6 +16,7 @@ from amur.meta.records import BucketRecord, ObjectRecord, decode, inline_body
 from amur.objects.core import Core
 from amur.objects.errors import StoreError
 from amur.objects.invariants import violations
+from amur.objects.locating import Found
 from amur.objects.names import key_bytes
 from amur.objects.replication.digesting import END, marks
 from tests.support.regions_sim import NAMES, SimCluster, SimRegion
@@ -53,14 +54,17 @@ class Teller:
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
-        names = NAMES[: self.chance.choice((3, 3, 3, 4, 5))]
-        wild = self.chance.random() < 0.5
-        skews = [self.chance.choice((0.0, 0.1, -600.0, 600.0)) if wild else 0.0 for _ in names]
-        self.cluster = SimCluster(self.chance, names, skews)
+        self.cluster = self._cluster()
         self.story = Story()
         self.known: dict[tuple[str, str], Known] = {}
         self.settings: dict[tuple[str, str], int] = {}  # latest change that was told
         self.bodies = 0
+
+    def _cluster(self) -> SimCluster:
+        names = NAMES[: self.chance.choice((3, 3, 3, 4, 5))]
+        wild = self.chance.random() < 0.5
+        skews = [self.chance.choice((0.0, 0.1, -600.0, 600.0)) if wild else 0.0 for _ in names]
+        return SimCluster(self.chance, names, skews)
 
     async def tell(self) -> Story:
         cluster, chance = self.cluster, self.chance
@@ -91,29 +95,32 @@ class Teller:
 
     # --- what happens ---
     async def _faults(self) -> None:
-        chance, cluster = self.chance, self.cluster
-        loop = asyncio.get_running_loop()
+        chance, loop = self.chance, asyncio.get_running_loop()
         while loop.time() < STORY_SECONDS:
             await asyncio.sleep(chance.uniform(0.1, 6.0))
-            name = chance.choice(cluster.names)
-            match chance.randrange(6):
-                case 0:
-                    cluster.network.cut.add(frozenset((name, chance.choice(cluster.names))))
-                case 1:
-                    cluster.network.cut.clear()
-                case 2:
-                    others = [other for other in cluster.names if other != name]
-                    cluster.network.cut |= {frozenset((name, other)) for other in others}
-                case 3:
-                    cluster.regions[name].clock.skew_s += chance.choice((-3600.0, -1.0, 5.0, 600.0))
-                case _:
-                    await self._restart(cluster.regions[name])
+            name = chance.choice(self.cluster.names)
+            await self._fault(name, chance.randrange(6))
+
+    async def _fault(self, name: str, number: int) -> None:
+        chance, cluster = self.chance, self.cluster
+        match number:
+            case 0:
+                cluster.network.cut.add(frozenset((name, chance.choice(cluster.names))))
+            case 1:
+                cluster.network.cut.clear()
+            case 2:
+                others = [other for other in cluster.names if other != name]
+                cluster.network.cut |= {frozenset((name, other)) for other in others}
+            case 3:
+                cluster.regions[name].clock.skew_s += chance.choice((-3600.0, -1.0, 5.0, 600.0))
+            case _:
+                await self._restart(cluster.regions[name])
 
     async def _restart(self, region: SimRegion) -> None:
         if region.is_up:
             await region.stop()
             await asyncio.sleep(self.chance.choice((0.0, 0.5, 5.0)))
-            region.start()
+            self.cluster.start_region(region)
 
     async def _calm(self) -> None:
         network = self.cluster.network
@@ -144,18 +151,19 @@ class Teller:
             region = self.cluster.regions[chance.choice(self.cluster.names)]
             if not region.is_up:
                 continue
-            bucket, key = chance.choice(BUCKETS), chance.choice(KEYS)
-            operation = chance.choice(_OPERATIONS)
-            known = self.known.setdefault((bucket, key), Known())
-            task = region.spawn(self._operate(operation, region, bucket, key, known))
+            bucket, key, operation = self._next(number)
+            known = self._known(bucket, key)
             known.maybe += 1
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                if not task.cancelled():
-                    raise
-                continue  # the region stopped: nobody knows
-            known.maybe -= 1
+            if await region.run(self._operate(operation, region, bucket, key, known)):
+                known.maybe -= 1  # else the region stopped: nobody knows
+
+    def _next(self, number: int) -> tuple[str, str, str]:
+        """Bucket, key and operation of the client of this number."""
+        bucket, key = self.chance.choice(BUCKETS), self.chance.choice(KEYS)
+        return bucket, key, self.chance.choice(_OPERATIONS)
+
+    def _known(self, bucket: str, key: str) -> Known:
+        return self.known.setdefault((bucket, key), Known())
 
     async def _operate(
         self, operation: str, region: SimRegion, bucket: str, key: str, known: Known
@@ -246,7 +254,7 @@ class Teller:
             assert changed.get(name, 0) >= at, f"{bucket} lost a change of {name}"
 
     async def _judge_key(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
-        records = await _versions(region.core, bucket, key)
+        records = await self._versions(region, bucket, key)
         there = {version: body for version, (_, body) in records.items()}
         for version, body in known.puts.items():
             if version not in known.deleted:
@@ -256,11 +264,24 @@ class Teller:
                 assert getattr(records[version][0], name) >= at, f"{bucket}/{key} lost {name}"
         if known.null_puts:
             latest = max(known.null_puts)
-            nulls = {version for version in there if version >= latest}
             if latest in there:
                 assert there[latest] == known.null_puts[latest]
             else:
-                assert nulls or known.null_deletes or known.maybe, f"{bucket}/{key} lost {latest}"
+                later = [record for version, (record, _) in records.items() if version >= latest]
+                assert self._may_be_gone(latest, later, known), f"{bucket}/{key} lost {latest}"
+
+    def _may_be_gone(self, latest: int, later: list[ObjectRecord], known: Known) -> bool:
+        """Of the latest null version that was acknowledged; `later` ones are there."""
+        return bool(later or known.null_deletes or known.maybe)
+
+    async def _versions(
+        self, region: SimRegion, bucket: str, key: str
+    ) -> dict[int, tuple[ObjectRecord, bytes]]:
+        """Version to record and body, of all that are no markers."""
+        return {
+            record.version: (record, inline_body(entry.value))
+            for entry, record in await versions(region.core, bucket, key)
+        }
 
 
 _OPERATIONS = (
@@ -300,6 +321,7 @@ async def _facts(core: Core, bucket_id: bytes, key: bytes, mark: Any) -> Any:
         if entry is not None:
             record = decode(entry.value, ObjectRecord)
             if record.version == version:
+                record.extents = []  # of this region only
                 return number, record, inline_body(entry.value)
     raise AssertionError("a mark without a record")
 
@@ -312,19 +334,16 @@ def _difference(one: dict[Any, Any], other: dict[Any, Any]) -> str:
     )
 
 
-async def _versions(core: Core, bucket: str, key: str) -> dict[int, tuple[ObjectRecord, bytes]]:
-    """Version to record and body, of all that are no markers."""
+async def versions(core: Core, bucket: str, key: str) -> list[Found]:
+    """All that are no markers. Raises NoSuchBucket."""
     record = await core.bucket(bucket)
     bucket_id, raw = record[0].id, key_bytes(key)
     newest = await core.engine.get(keys.object_key(bucket_id, raw))
     prefix = keys.versions_prefix(bucket_id, raw)
     older = await core.engine.scan(prefix, prefix_end(prefix), 1000)
-    found = {}
-    for entry in ([newest] if newest is not None else []) + older:
-        each = decode(entry.value, ObjectRecord)
-        if not each.is_marker:
-            found[each.version] = each, inline_body(entry.value)
-    return found
+    entries = ([newest] if newest is not None else []) + older
+    found = [Found(entry, decode(entry.value, ObjectRecord)) for entry in entries]
+    return [each for each in found if not each.record.is_marker]
 
 
 def run_story(seed: int) -> Story:
