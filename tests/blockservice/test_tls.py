@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from amur.blockservice.app import BlockService
 from amur.config import Settings
-from amur.httpd.server import Server
 from amur.httpd.tls import Tls
 from amur.regions.credentials import Credentials
 from amur.regions.http_link import HttpLink
 from amur.regions.link import PeerUnreachable
 from amur.regions.topology import Region
 from amur.serve.peering import client_tls
-from tests.support.peers import HASTY, HELLO, NAME, SECRET, FakeRegion, gate
+from tests.support.peers import HASTY, HELLO, NAME, SECRET, FakeRegion, gate, listening
 
 
 def run(*command: object) -> None:
@@ -43,20 +41,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@asynccontextmanager
-async def listening(where: Path) -> AsyncIterator[int]:
+def served(where: Path) -> AbstractAsyncContextManager[int]:
     region = FakeRegion()
-    server = Server(BlockService(region.answer, region.open_body, gate()))
+    service = BlockService(region.answer, region.open_body, gate())
     tls = Tls(where / "region.pem", where / "region.key", where / "ca.pem")
-    await server.listen("127.0.0.1", 0, tls)
-    assert server._listener is not None
-    try:
-        yield server._listener.sockets[0].getsockname()[1]
-    finally:
-        server.stop()
-        for connection in list(server._connections):
-            connection.abort()
-        await server.serve()
+    return listening(service, tls=tls)
 
 
 def link_to(port: int, where: Path, shown: str) -> HttpLink:
@@ -72,7 +61,7 @@ def link_to(port: int, where: Path, shown: str) -> HttpLink:
 
 
 async def test_regions_of_one_ca_talk(certificates: Path) -> None:
-    async with listening(certificates) as port:
+    async with served(certificates) as port:
         link = link_to(port, certificates, "region")
         try:
             assert await link.call(HELLO) is not None
@@ -82,7 +71,7 @@ async def test_regions_of_one_ca_talk(certificates: Path) -> None:
 
 
 async def test_a_certificate_of_nobody_is_not_let_in(certificates: Path) -> None:
-    async with listening(certificates) as port:
+    async with served(certificates) as port:
         link = link_to(port, certificates, "other")
         try:
             with pytest.raises(PeerUnreachable):

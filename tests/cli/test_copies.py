@@ -62,7 +62,9 @@ def test_a_restored_region_that_was_alone_may_get_peers(tmp_path: Path) -> None:
     asyncio.run(_close(layout))
     backup(layout.root, tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
-    Layout(tmp_path / "restored").claim("sjc", {"sjc": 0, "fra": 1})
+    restored = Layout(tmp_path / "restored")
+    restored.claim("sjc", {"sjc": 0, "fra": 1})
+    assert restored.regions() == {"sjc": 0, "fra": 1}
 
 
 def test_a_region_among_others_is_not_served_alone(tmp_path: Path) -> None:

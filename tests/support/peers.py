@@ -11,6 +11,7 @@ from amur.blockservice.app import BlockService
 from amur.clock import Clock, FakeClock
 from amur.httpd.exchange import Exchange
 from amur.httpd.server import Server
+from amur.httpd.tls import Tls
 from amur.regions.credentials import Credentials, Gate, body_digest
 from amur.regions.http_link import HttpLink, Timing
 from amur.regions.link import BodyMissing
@@ -73,10 +74,10 @@ def gate(secret: str = SECRET) -> Gate:
 
 
 @asynccontextmanager
-async def listening(app: App, port: int = 0) -> AsyncIterator[int]:
+async def listening(app: App, port: int = 0, tls: Tls | None = None) -> AsyncIterator[int]:
     """The port of a server of ours."""
     server = Server(app)
-    await server.listen("127.0.0.1", port)
+    await server.listen("127.0.0.1", port, tls)
     assert server._listener is not None
     try:
         yield server._listener.sockets[0].getsockname()[1]
