@@ -27,3 +27,7 @@ def test_regions_lose_nothing_whatever_clients_do(part: int) -> None:
         except BaseException as error:
             raise AssertionError(f"seed {seed}: AMUR_SIMULATION_SEED={seed}") from error
         assert story.acknowledged > 0, seed
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    assert run_wild_story(7) == run_wild_story(7)

@@ -71,10 +71,7 @@ class Teller:
         cluster.pace = chance.choice((0.02, 0.1, 1.0))
         cluster.log_entries_max = chance.choice((8, 40, 1_000_000))
         cluster.start()
-        first = cluster.regions[cluster.names[0]]
-        await first.store.create_bucket("plain")
-        await first.store.create_bucket("versioned")
-        await first.store.update_bucket("versioned", _set_versioning("Enabled"))
+        await self._prepare(cluster.regions[cluster.names[0]])
         network = cluster.network
         network.loss = chance.choice((0.0, 0.0, 0.05, 0.3))
         network.repeat = chance.choice((0.0, 0.1, 0.5))
@@ -94,6 +91,11 @@ class Teller:
         return self.story
 
     # --- what happens ---
+    async def _prepare(self, first: SimRegion) -> None:
+        await first.store.create_bucket("plain")
+        await first.store.create_bucket("versioned")
+        await first.store.update_bucket("versioned", _set_versioning("Enabled"))
+
     async def _faults(self) -> None:
         chance, loop = self.chance, asyncio.get_running_loop()
         while loop.time() < STORY_SECONDS:

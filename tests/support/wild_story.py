@@ -84,6 +84,15 @@ class WildTeller(Teller):
         return WildCluster(self.chance, names, [0.0] * len(names))
 
     # --- what happens ---
+    async def _prepare(self, first: SimRegion) -> None:
+        """In half of the stories, what is written to one of the buckets is pulled everywhere."""
+        await super()._prepare(first)
+        if self.chance.random() < 0.5:
+            name = self.chance.choice(BUCKETS)
+            await first.store.update_bucket(
+                name, lambda record: setattr(record, "accelerate", True)
+            )
+
     async def _fault(self, name: str, number: int) -> None:
         if number == 3:  # no clock goes wrong; all are cut off more often than in the other story
             self.cluster.network.cut.clear()
