@@ -223,10 +223,5 @@ def access_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
     return ACCESSES + bucket_id + escaped(key) + version_bytes(version)
 
 
-def split_access(at: bytes) -> tuple[bytes, bytes, int]:
-    """Bucket id, raw key and version of a key in A."""
-    return split_named(at)
-
-
 def promise_key(bucket_id: bytes, key: bytes, version: int) -> bytes:
     return PROMISES + bucket_id + escaped(key) + version_bytes(version)

@@ -72,8 +72,6 @@ class Batch(_Message, frozen=True):
     items: list[Item] = []
     vector: dict[str, int] = {}
     is_gap: bool = False
-    sent_ns: int = 0  # the sender's clock, when it read the log
-    oldest_ns: int = 0  # version of the oldest change in it: how late it is
     session: int = 0  # as the receiver told it
 
 

@@ -172,9 +172,7 @@ class Sender:
             self._is_known = self._is_known and await self._send(gap)
             return True
         now = core.clock.now_ns()
-        batch = Batch(
-            core.region, at, stretch.end, items, told, False, now, stretch.oldest, self._session
-        )
+        batch = Batch(core.region, at, stretch.end, items, told, session=self._session)
         await self._room(BATCHES_LARGE_MAX if stretch.is_more else BATCHES_MAX)
         if not self._is_known:
             return True

@@ -121,7 +121,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 async def _apply_last(core: Core, chunk: Sequence[Item], cursor: Put, expected: int) -> bool:
     for _ in range(_TOGETHER_TRIES):
         try:
-            commit = await _merged(core, chunk)
+            commit = await merged(core, chunk)
             with_cursor = commit._replace(
                 expect=[*commit.expect, (cursor.key, expected)], put=[*commit.put, cursor]
             )
@@ -158,7 +158,7 @@ async def _apply_chunk(core: Core, chunk: Sequence[Item]) -> None:
 
 
 async def _commit(core: Core, chunk: Sequence[Item]) -> None:
-    commit = await _merged(core, chunk)
+    commit = await merged(core, chunk)
     if commit.put or commit.delete:
         await core.engine.commit(commit)
 
@@ -177,7 +177,7 @@ def _places(bucket: BucketRecord | None, item: Item) -> tuple[bytes, ...]:
     return here, grave, marker, keys.version_key(item.bucket_id, item.key, item.version)
 
 
-async def _merged(core: Core, chunk: Sequence[Item]) -> Commit:
+async def merged(core: Core, chunk: Sequence[Item]) -> Commit:
     """The commit that merges these items, all of different keys, into what is here. May raise
     Conflict."""
     if not chunk:

@@ -16,7 +16,8 @@ from amur.objects.core import Core
 from amur.objects.errors import RegionUnreachable, StoreError
 from amur.objects.names import key_bytes
 from amur.objects.pull.localizing import make_local
-from amur.objects.replication.batches import apply_items
+from amur.objects.replication.batches import merged
+from amur.objects.replication.buckets import merge_bucket
 from amur.objects.replication.items import items_of
 from amur.regions.link import LinkError
 from amur.regions.messages import BodyName, Fetch, No, Reply, Yes
@@ -73,12 +74,27 @@ ordered stream only, as it might be one that was buried."""
 async def take_fetch(core: Core, fetch: Fetch) -> Reply:
     """At the second region: take in the record, pull the bytes, keep them."""
     name = fetch.name
-    collected = await core.engine.get(COLLECTED_KEY)
-    floor = int.from_bytes(collected.value, "big") if collected is not None else 0
-    if name.version > floor:
-        await apply_items(core, fetch.items)
+    await _take_in(core, fetch)
     try:
         done = await make_local(core, name.bucket_id, name.key, name.version, durable=True)
     except StoreError as error:
         return No(repr(error))
     return Yes() if done else No("the version is not here")
+
+
+async def _take_in(core: Core, fetch: Fetch) -> None:
+    """The record, if it is later than all tombstones that were collected here, up to the commit."""
+    for item in fetch.items:
+        if not item.bucket_id:
+            await core.transact(lambda item=item: merge_bucket(core, item))  # type: ignore[misc]
+
+    async def attempt() -> None:
+        collected = await core.engine.get(COLLECTED_KEY)
+        if collected is not None and fetch.name.version <= int.from_bytes(collected.value, "big"):
+            return
+        pin = (COLLECTED_KEY, collected.version if collected is not None else 0)
+        commit = await merged(core, [item for item in fetch.items if item.bucket_id])
+        if commit.put or commit.delete:
+            await core.engine.commit(commit._replace(expect=[*commit.expect, pin]))
+
+    await core.transact(attempt)
