@@ -193,6 +193,8 @@ class FileUpload:
             )
         finally:
             self._lanes.give(parts)
+            with contextlib.suppress(asyncio.QueueFull):  # obstore may have left a task that waits
+                self._queue.put_nowait(None)
 
     async def _pieces(self) -> AsyncIterator[Buffer]:
         while (piece := await self._queue.get()) is not None:

@@ -203,6 +203,28 @@ async def test_a_stream_that_fails_anywhere_leaves_nothing(
     assert await whole(store, extents) == body
 
 
+async def test_an_upload_that_fails_leaves_nobody_waiting(
+    make: Make, bucket: FlakyBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore asks for the next piece in a task of its own, and forgets it when a part fails."""
+    asked: list[asyncio.Future[Buffer]] = []
+
+    async def failing(path: str, pieces: AsyncIterator[Buffer], **_: int) -> None:
+        await anext(pieces)
+        asked.append(asyncio.ensure_future(anext(pieces)))
+        await asyncio.sleep(0)
+        raise DataUnavailable("a part failed")
+
+    monkeypatch.setattr(bucket, "put_stream", failing)
+    writer = make().writer()
+    with pytest.raises(DataUnavailable):
+        await writer.write(bytes(9 * PART))
+    await writer.abort()
+    done, _ = await asyncio.wait(asked, timeout=5)
+    assert len(done) == 1
+    assert isinstance(done.pop().exception(), StopAsyncIteration)
+
+
 async def test_abort_while_the_service_is_away(make: Make, bucket: FlakyBucket) -> None:
     store = make()
     writer = store.writer()
