@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
@@ -127,6 +128,11 @@ class Settings(BaseSettings):
     root_access_key_id: str = ""
     root_secret_access_key: str = Field(default="", repr=False)
     access_keys: tuple[AccessKey, ...] = ()
+    master_key: str = Field(default="", repr=False)  # 32 bytes in base64; see serve/master.py
+    master_key_file: Path | None = None
+    master_key_command: str = ""  # prints it: the hook for a key management service
+    iam_listen: str = ""  # of the IAM API's own port; "": only on the gateway's
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # whose X-Forwarded-For is believed
     presign_seconds_max: int = Field(default=PRESIGN_SECONDS_DEFAULT, ge=1, le=PRESIGN_SECONDS_MAX)
     pin_workers: bool = True  # each gateway worker keeps to a CPU of its own
     access_log: Literal["file", "stdout", "off"] = "file"
@@ -156,6 +162,11 @@ class Settings(BaseSettings):
         return host_and_port(self.blocks_listen) if self.blocks_listen else None
 
     @property
+    def iam_address(self) -> tuple[str, int] | None:
+        """Host and port of the IAM API's own listener; None without one."""
+        return host_and_port(self.iam_listen) if self.iam_listen else None
+
+    @property
     def blocks(self) -> BlockStore:
         return BlockStore(self.block_store, self.block_store_options, self.block_store_cache_bytes)
 
@@ -164,7 +175,7 @@ class Settings(BaseSettings):
         """What a client on this machine would use."""
         return endpoint_of(self.listen, "https" if self.tls_cert else "http")
 
-    @field_validator("listen", "blocks_listen")
+    @field_validator("listen", "blocks_listen", "iam_listen")
     @classmethod
     def _listen(cls, value: str, info: ValidationInfo) -> str:
         if value or info.field_name == "listen":
@@ -198,6 +209,21 @@ class Settings(BaseSettings):
         if not named or not named <= set(ROLES):
             raise ValueError(f"must be some of {', '.join(ROLES)}")
         return tuple(role for role in ROLES if role in named)
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies(cls, value: object) -> object:
+        """A list, or a comma-separated string (from the environment)."""
+        given = value.split(",") if isinstance(value, str) else value
+        if not isinstance(given, list | tuple):
+            return given
+        networks = tuple(str(each).strip() for each in given if str(each).strip())
+        for each in networks:
+            try:
+                ip_network(each)
+            except ValueError:
+                raise ValueError(f"{each!r} is not an address or a network") from None
+        return networks
 
     @field_validator("domains", mode="before")
     @classmethod
@@ -260,6 +286,11 @@ class Settings(BaseSettings):
                 "root_access_key_id and root_secret_access_key must be given together "
                 "(AMUR_ROOT_ACCESS_KEY_ID and AMUR_ROOT_SECRET_ACCESS_KEY)"
             )
+        sources = (self.master_key, self.master_key_file, self.master_key_command)
+        if sum(bool(source) for source in sources) > 1:
+            raise ValueError("give one of master_key, master_key_file and master_key_command")
+        if self.iam_listen and self.iam_listen in (self.listen, self.blocks_listen):
+            raise ValueError("iam_listen must be an address of its own")
         if self.root_secret_access_key and len(self.root_secret_access_key) < 8:
             raise ValueError("root_secret_access_key must be at least 8 characters")
         return self

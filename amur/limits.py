@@ -47,8 +47,24 @@ FORM_BYTES_MAX = 128 * KIB  # all fields of a form, held before its policy is kn
 STREAMS_MAX = 512  # large responses under way in one worker, each holding up to 4 MiB
 AWS_CHUNK_BYTES_MAX = 16 * MIB  # one chunk of an aws-chunked body
 UNVERIFIED_DOCUMENTS_MAX = 8  # up to BUNDLE_REQUEST_BYTES_MAX each, read before their signature
+AUTH_FAILURES_PER_SECOND = 10  # of one key and address, then they are told to slow down (S17)
 BODY_STALL_SECONDS = 20  # a body slower than BODY_RATE_MIN over this long is RequestTimeout
 BODY_RATE_MIN = 1 * KIB  # bytes a second
+
+# --- policies: Amazon's published limits unless said ---
+POLICY_CHARS_MAX = 6_144  # of an access key's policy; blanks are not counted
+SESSION_POLICY_CHARS_MAX = 2_048  # it travels in the token with every request
+POLICY_BYTES_MAX = 20 * KIB  # of a bucket's policy, and of any with its blanks
+POLICY_STATEMENTS_MAX = 100  # ours: each is looked at when a key is loaded
+POLICY_LIST_MAX = 400  # values in one list (ours)
+POLICY_CLAUSES_MAX = 50  # operator-key pairs of one statement's Condition (ours)
+POLICY_ACTION_WILDCARDS_MAX = 40  # in a document; each is tried on all actions (ours)
+POLICY_PATTERN_CHARS_MAX = 2_048  # of one resource or value (ours): 1,024 of a key, and variables
+POLICY_PATTERN_STARS_MAX = 16  # `*` and variables in one pattern (ours)
+POLICY_FLOATING_MAX = 4  # patterns of a document with a `?` between two `*`: 2 ms each (ours)
+POLICY_FLOATING_MARKS_MAX = 16  # `?` in one of those (ours)
+POLICY_FLOATING_TEXT_CHARS_MAX = 2_048  # longer text is not compared with one of those (ours)
+POLICY_PROBLEMS_MAX = 20  # told at once; then reading stops (ours)
 
 # --- how bytes are stored ---
 INLINE_BYTES_MAX = 4 * KIB  # up to here the body lives in the object's own record

@@ -45,7 +45,7 @@ async def _backup(source: Path, target: Layout) -> None:
             size = _copy_tree(staging, target.data)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        for file in (layout.identity, layout.root_key):
+        for file in (layout.identity, layout.root_key, layout.master_key):
             if file.exists():
                 _copy(file, target.root / file.name)
         bucket = layout.block_store()[0]
@@ -80,7 +80,7 @@ async def _restore(source: Path, target: Path, *, take_over: bool) -> None:
     (partial / "meta").mkdir(mode=0o700)
     _copy(layout.meta / "data.mdb", partial / "meta" / "data.mdb")
     size = _copy_tree(layout.data, partial / "data")
-    for file in (layout.identity, layout.root_key):
+    for file in (layout.identity, layout.root_key, layout.master_key):
         if file.exists():
             _copy(file, partial / file.name)
     Layout(partial).mark_restored()

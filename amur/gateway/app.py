@@ -22,14 +22,16 @@ from amur.gateway.errors import S3Error, explained
 from amur.gateway.forward.forwarder import Forwarder
 from amur.gateway.forward.note import HEADER as FORWARDED
 from amur.gateway.handlers import cors
+from amur.gateway.iam import failures
 from amur.gateway.observe import Observer
+from amur.gateway.proxies import Proxies
 from amur.gateway.request import Request, bucket_of_host, host_name
 from amur.gateway.responses import error_document
-from amur.gateway.sigv4 import Authentication, PayloadMode, authenticate
+from amur.gateway.signers import Signers
+from amur.gateway.sigv4 import Authentication, PayloadMode
 from amur.httpd.exchange import ClientGone
 from amur.httpd.exchange import Exchange as HttpExchange
-from amur.iam.keys import KeyRing
-from amur.iam.principal import ANONYMOUS
+from amur.iam.service import Iam
 from amur.objects.errors import StoreError
 from amur.objects.replication.joining import check_joined
 
@@ -51,11 +53,12 @@ Page = Callable[[], Awaitable[Response]]
 class _Exchange:
     """A request, and what became of it: for the answer's headers and the access log."""
 
-    __slots__ = ("code", "endpoint", "first", "key_id", "request", "sent", "via")
+    __slots__ = ("code", "endpoint", "first", "is_iam", "key_id", "request", "sent", "via")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.endpoint = ""
+        self.is_iam = False  # its failures are told as IAM's clients read them
         self.key_id = ""
         self.code = ""
         self.first = b""  # of a streamed response
@@ -69,7 +72,7 @@ class App:
     def __init__(
         self,
         store: Store,
-        keys: KeyRing,
+        iam: Iam,
         *,
         clock: Clock | None = None,
         observer: Observer | None = None,
@@ -78,15 +81,20 @@ class App:
         pages: Mapping[str, Page] | None = None,
         host_id: str = "amur",
         forwarder: Forwarder | None = None,
+        route: Callable[[Request], Endpoint] = route,
+        proxies: Proxies | None = None,
+        auth_failures_per_second: int = limits.AUTH_FAILURES_PER_SECOND,
     ) -> None:
-        """`forwarder` leads to the other regions; without one everything is answered here."""
+        """`forwarder` leads to the other regions; without one everything is answered here.
+        `proxies` are believed when they say who the client is."""
         self._store = store
         self._elsewhere = Elsewhere(store, forwarder) if forwarder is not None else None
-        self._keys = keys
+        self._signers = Signers(iam, presign_seconds_max, auth_failures_per_second)
+        self._route = route
+        self._proxies = proxies
         self._clock = clock or SystemClock()
         self._observer = observer or Observer()
         self._domains = tuple(domains)
-        self._presign_seconds_max = presign_seconds_max
         self._pages = dict(pages or {})
         self._host_id = host_id
         self._last_id = 0
@@ -144,6 +152,8 @@ class App:
 
     async def _answer(self, exchange: _Exchange, http: HttpExchange, now_s: int) -> Response:
         request = exchange.request
+        if self._proxies is not None:
+            self._proxies.apply(request)
         if FORWARDED in request.headers and self._elsewhere is not None:
             exchange.via = self._elsewhere.accept(request, http.target, now_s)
         if request.path in self._pages and not self._is_bucket_host(request):
@@ -151,28 +161,23 @@ class App:
         request.parse(self._domains)
         if request.method == "OPTIONS":
             return await self._preflight(exchange)
-        endpoint = route(request)
-        exchange.endpoint = endpoint.name
+        endpoint = self._route(request)
+        exchange.endpoint, exchange.is_iam = endpoint.name, endpoint.is_iam
         source: Receiver = http
         body_sha256 = ""
         if "authorization" in request.headers and "x-amz-content-sha256" not in request.headers:
             source = document = await self._take_document(request, endpoint, http)
             body_sha256 = sha256(document.data).hexdigest()
-        authentication = authenticate(
-            request.method,
-            request.path,
-            request.raw_query,
-            request.pairs,
-            find_secret=self._keys.secret,
-            now_s=now_s,
-            max_expires_s=self._presign_seconds_max,
-            body_sha256=body_sha256,
+        authentication, access = await self._signers.verify(
+            request, endpoint.services, body_sha256, now_s
         )
         _check_mode(endpoint, authentication, request)
         exchange.key_id = authentication.key_id
-        principal = self._keys.principal(exchange.key_id) if exchange.key_id else ANONYMOUS
         body = RequestBody(source, request.headers, authentication)
-        context = Context(request, endpoint, principal, self._store, body, self._keys, now_s)
+        context = Context(
+            request, endpoint, access, self._store, body, self._signers, now_s,
+            authentication.signed_s,
+        )  # fmt: skip
         response = None
         if self._elsewhere is not None:
             await check_joined(self._store.core)
@@ -242,6 +247,8 @@ class App:
     def _failure(self, exchange: _Exchange, error: Exception) -> Response:
         """The error document; what is in no table is logged with its traceback."""
         request = exchange.request
+        if exchange.is_iam:
+            return self._iam_failure(exchange, error)
         if isinstance(error, StoreError):
             told = explained(error)
         elif isinstance(error, S3Error):
@@ -258,6 +265,13 @@ class App:
             told, request.path, request.id, self._host_id, as_json=request.wants_json
         )
         return Response(told.status, [("content-type", kind), *told.headers], document)
+
+    def _iam_failure(self, exchange: _Exchange, error: Exception) -> Response:
+        status, exchange.code, _ = failures.told(error)
+        if status == 500:
+            name = exchange.endpoint
+            log.error("request %s %s failed", exchange.request.id, name, exc_info=error)
+        return failures.failure(exchange.request, error)
 
     async def _send(self, exchange: _Exchange, response: Response, http: HttpExchange) -> None:
         request = exchange.request

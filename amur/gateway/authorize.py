@@ -1,111 +1,207 @@
-"""Who may do what, decided in one place before any handler runs.
+"""Who may do what, decided in one place before any handler runs: the rules are decision 5.
 
-Root may do everything, a bucket's owner everything in it; others have what canned ACLs give.
-A key that is missing answers 404 only to those who could list the bucket, else 403.
+Each endpoint asks for its own action; what its headers ask for besides (tags, an ACL, the source
+of a copy) asks for more. A key that is missing answers 404 only to those who could list the bucket,
+else 403.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from amur.gateway.context import Context
+from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
-from amur.iam.acl import Need, grants_read, grants_write
-from amur.iam.principal import Principal
-from amur.objects.types import BucketRecord, ObjectRecord
+from amur.gateway.policy_context import NeedsDocument, NeedsRecord, RequestContext
+from amur.gateway.rights import ARN, Rights
+from amur.iam.acl import Need
+from amur.iam.deciding import may_have_acl, verdict_elsewhere
+from amur.objects.errors import NoSuchKey, NoSuchVersion, VersionIsMarker
+from amur.objects.store import Permit
 
-if TYPE_CHECKING:
-    from amur.objects.store import Permit
+_OF_VERSION = {
+    "s3:GetObjectAcl": "s3:GetObjectVersionAcl",
+    "s3:GetObjectAttributes": "s3:GetObjectVersionAttributes",
+    "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
+    "s3:PutObjectAcl": "s3:PutObjectVersionAcl",
+    "s3:PutObjectTagging": "s3:PutObjectVersionTagging",
+    "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
+}
+"""Actions that are others when a version is named: to read the past is a right of its own."""
+
+_OF_MANY_KEYS = frozenset({"DeleteObjects", "BundleObjects"})
+"""Endpoints at a bucket whose handlers check each key, by `ctx.rights` or the permit."""
+
+_WITH_MORE = frozenset({"PUT", "POST"})
+"""Methods whose headers may ask for more than the endpoint's action."""
+
+_ANY_KEY = "*"
 
 
 async def authorize(ctx: Context) -> None:
     """Raise S3Error AccessDenied, or set what the context says of the caller's rights."""
-    request, principal = ctx.request, ctx.principal
+    request, endpoint = ctx.request, ctx.endpoint
     if "x-amz-expected-bucket-owner" in request.headers and request.bucket:
         await _expect_owner(ctx, request.bucket, "x-amz-expected-bucket-owner")
-    if principal.is_root:
-        ctx.owns_bucket = True
+    if ctx.principal.is_root:
         return
-    need = ctx.endpoint.need
-    if need is Need.ACCOUNT:
-        if principal.is_anonymous:
-            raise S3Error("AccessDenied")
+    if endpoint.need is Need.ACCOUNT:
+        if not endpoint.is_iam:  # each of its operations is authorised by itself
+            _authorize_account(ctx)
         return
-    bucket = await ctx.store.bucket(request.bucket)
-    if _owns(principal, bucket):
-        ctx.owns_bucket = True
+    rights = ctx.rights = await _rights(ctx, request.bucket)
+    if endpoint.need is Need.READ or endpoint.need is Need.OBJECT_OWNER:
+        await _authorize_object(ctx, rights)
+    elif endpoint.name in _OF_MANY_KEYS:
+        if not rights.hangs_on_key:
+            rights.check(endpoint.action, _ANY_KEY, endpoint.need)
+    elif "form" not in endpoint.modes:
+        await _check(ctx, rights, endpoint.action, request.key, endpoint.need)
+    if request.has_tigris or endpoint.method in _WITH_MORE:
+        await _authorize_headers(ctx, rights)
+
+
+def _authorize_account(ctx: Context) -> None:
+    """Of what is in no bucket (yet). Which buckets are listed is for the handler."""
+    endpoint = ctx.endpoint
+    if ctx.access is None:
+        raise S3Error("AccessDenied")
+    if endpoint.name == "ListBuckets" and (ctx.access.roles or ctx.access.shares):
+        verdict = verdict_elsewhere(ctx.access, endpoint.action, ARN + _ANY_KEY, ctx.conditions)
+        if may_have_acl(ctx.access, verdict):  # they see those that they have a role on
+            return
+    if endpoint.action.startswith("s3:"):
+        _check_elsewhere(ctx, endpoint.action)
+        headers = ctx.request.headers
+        if endpoint.name == "CreateBucket" and headers.get("x-amz-acl", "private") != "private":
+            _check_elsewhere(ctx, "s3:PutBucketAcl")
+        if endpoint.name == "CreateBucket" and "x-amz-object-ownership" in headers:
+            _check_elsewhere(ctx, "s3:PutBucketOwnershipControls")
+
+
+def _check_elsewhere(ctx: Context, action: str) -> None:
+    assert ctx.access is not None
+    resource = ARN + (ctx.request.bucket or "*")
+    verdict = verdict_elsewhere(ctx.access, action, resource, ctx.conditions)
+    if not verdict.is_allowed:
+        ctx.note_refusal(action, resource, ctx.principal.owner, str(verdict))
+        who = ctx.principal.parent or ctx.principal.key_id
+        raise S3Error("AccessDenied", f"{who} may not {action} on {resource}: {verdict}.")
+
+
+async def _authorize_object(ctx: Context, rights: Rights) -> None:
+    request, endpoint = ctx.request, ctx.endpoint
+    action = endpoint.action
+    if endpoint.name in _OF_MANY_KEYS:
+        ctx.permit = rights.permit(action, endpoint.need)
         return
-    if need is Need.READ:
-        ctx.permit = _read_permit(principal, bucket)
-    elif need is Need.OBJECT_OWNER:
-        ctx.permit = _owner_permit(principal, bucket)
+    if "versionId" in request.params:
+        action = _OF_VERSION.get(action, action)
+    ctx.permit = rights.permit_key(action, request.key, endpoint.need)
+    if ctx.permit is not None and endpoint.need is Need.OBJECT_OWNER:
         # changes of a record have no permit of their own: ask the record first
         version_id = request.params.get("versionId", "")
-        await ctx.store.head(request.bucket, request.key, version_id=version_id, permit=ctx.permit)
-    elif not (
-        (need is Need.LIST and _may_list(principal, bucket))
-        or (need is Need.WRITE and grants_write(bucket.acl))
-    ):
-        raise S3Error("AccessDenied")
+        with suppress(NeedsDocument):  # the handler reads it, and asks the permit then
+            await ctx.store.head(
+                request.bucket, request.key, version_id=version_id, permit=ctx.permit
+            )
 
 
-async def authorize_source(ctx: Context, name: str) -> Permit | None:
-    """The right to read from bucket `name` as a copy's source: to be passed to the store."""
+async def _check(ctx: Context, rights: Rights, action: str, key: str, need: Need) -> None:
+    try:
+        rights.check(action, key, need)
+    except NeedsRecord:
+        version_id = ctx.request.params.get("versionId", "")
+        await _read_for_conditions(ctx, key, version_id, ctx.conditions)
+        rights.check(action, key, need)
+
+
+async def _read_for_conditions(
+    ctx: Context, key: str, version_id: str, conditions: RequestContext
+) -> None:
+    """Tell what object a condition asks about."""
+    try:
+        record = await ctx.store.head(ctx.request.bucket, key, version_id=version_id)
+    except (NoSuchKey, NoSuchVersion, VersionIsMarker):  # it has no tags
+        conditions.read(None)
+    else:
+        conditions.read(record)
+
+
+async def _authorize_headers(ctx: Context, rights: Rights) -> None:
+    """What the headers of a request ask for besides."""
+    request, key = ctx.request, ctx.request.key
+    headers, params = request.headers, request.params
+    if key and "uploadId" not in params:
+        if "x-amz-tagging" in headers:
+            await _check(ctx, rights, "s3:PutObjectTagging", key, ctx.endpoint.need)
+        if headers.get("x-amz-acl", "private") != "private" and "acl" not in params:
+            await _check(ctx, rights, "s3:PutObjectAcl", key, ctx.endpoint.need)
+    if headers.get("x-tigris-rename", "").lower() == "true":
+        # whoever may not take the old name away may not rename
+        source = parse_copy_source(headers.get("x-amz-copy-source", ""))[1]
+        await _check(ctx, rights, "s3:DeleteObject", source, ctx.endpoint.need)
+    if ctx.endpoint.name == "DeleteBucket" and _is_forced(headers):
+        for action in ("s3:DeleteObject", "s3:DeleteObjectVersion"):
+            rights.check(action, _ANY_KEY, ctx.endpoint.need)
+    if headers.get("x-tigris-list-metadata", "").lower() == "true":
+        rights.check("s3:GetObject", params.get("prefix", "") + _ANY_KEY, Need.BUCKET_OWNER)
+
+
+def _is_forced(headers: dict[str, str]) -> bool:
+    names = ("tigris-force-delete", "x-tigris-force-delete")
+    return any(headers.get(name, "").lower() == "true" for name in names)
+
+
+async def authorize_source(ctx: Context, source: tuple[str, str, str]) -> Permit | None:
+    """The right to read a copy's source (bucket, key, version): to be passed to the store."""
+    name, key, version_id = source
     if "x-amz-source-expected-bucket-owner" in ctx.request.headers:
         await _expect_owner(ctx, name, "x-amz-source-expected-bucket-owner")
     if ctx.principal.is_root:
         return None
-    bucket = await ctx.store.bucket(name)
-    return None if _owns(ctx.principal, bucket) else _read_permit(ctx.principal, bucket)
+    action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
+    rights = await _rights(ctx, name, ctx.conditions_of(True, version_id))
+    return rights.permit_key(action, key, Need.READ)
 
 
-async def authorize_form(ctx: Context, key_id: str) -> None:
-    """For a form, whose policy says who sends it: the handler has verified `key_id` ("" none)."""
-    if key_id:
-        ctx.principal = ctx.keys.principal(key_id)
+async def authorize_form(
+    ctx: Context, key: str, headers: dict[str, str], tags: dict[str, str]
+) -> None:
+    """For a form, whose policy says who sends it, and to which key; `ctx.access` is the sender's,
+    as the handler has found out."""
     await authorize(ctx)
+    rights = ctx.rights
+    if rights is None:
+        return
+    conditions = ctx.conditions_of(True, "")
+    conditions.request_tags = tags
+    ctx.rights = rights = rights.about(conditions)
+    need = ctx.endpoint.need
+    await _check(ctx, rights, ctx.endpoint.action, key, need)
+    if tags:
+        await _check(ctx, rights, "s3:PutObjectTagging", key, need)
+    if headers.get("x-amz-acl", "private") != "private":
+        await _check(ctx, rights, "s3:PutObjectAcl", key, need)
 
 
-def object_acl(bucket: BucketRecord, record: ObjectRecord) -> str:
-    """The ACL that counts for an object."""
-    return record.acl if record.acl and bucket.object_acl else bucket.acl
+async def authorize_key(ctx: Context, action: str, key: str, version_id: str) -> None:
+    """Of one key among many. Raises AccessDenied."""
+    if ctx.rights is None:
+        return
+    conditions = ctx.conditions_of(True, version_id)
+    rights = ctx.rights.about(conditions)
+    need = Need.BUCKET_OWNER if version_id else ctx.endpoint.need
+    try:
+        rights.check(action, key, need)
+    except NeedsRecord:
+        await _read_for_conditions(ctx, key, version_id, conditions)
+        rights.check(action, key, need)
 
 
-def _owns(principal: Principal, bucket: BucketRecord) -> bool:
-    return not principal.is_anonymous and principal.owner == bucket.owner
-
-
-def _may_list(principal: Principal, bucket: BucketRecord) -> bool:
-    return bucket.public_list and grants_read(bucket.acl, anonymous=principal.is_anonymous)
-
-
-def _read_permit(principal: Principal, bucket: BucketRecord) -> Permit:
-    def permit(record: ObjectRecord | None) -> None:
-        if record is None or record.is_marker:
-            if not _may_list(principal, bucket):
-                raise S3Error("AccessDenied")
-        elif not (
-            grants_read(object_acl(bucket, record), anonymous=principal.is_anonymous)
-            or _wrote(principal, record)
-        ):
-            raise S3Error("AccessDenied")
-
-    return permit
-
-
-def _owner_permit(principal: Principal, bucket: BucketRecord) -> Permit:
-    def permit(record: ObjectRecord | None) -> None:
-        if record is None or record.is_marker:
-            if not _may_list(principal, bucket):
-                raise S3Error("AccessDenied")
-        elif not _wrote(principal, record):
-            raise S3Error("AccessDenied")
-
-    return permit
-
-
-def _wrote(principal: Principal, record: ObjectRecord) -> bool:
-    return not principal.is_anonymous and principal.owner == record.owner
+async def _rights(ctx: Context, bucket: str, conditions: RequestContext | None = None) -> Rights:
+    record = await ctx.store.bucket(bucket)
+    return Rights(ctx.access, record, conditions or ctx.conditions, ctx.note_refusal)
 
 
 async def _expect_owner(ctx: Context, bucket: str, header: str) -> None:

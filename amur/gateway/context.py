@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from amur.gateway.policy_context import RequestContext
+from amur.iam.denials import Refused
+from amur.iam.principal import ANONYMOUS
+
 if TYPE_CHECKING:
     from amur.gateway.body import RequestBody
     from amur.gateway.endpoints import Endpoint
     from amur.gateway.request import Request
-    from amur.iam.keys import KeyRing
+    from amur.gateway.rights import Rights
+    from amur.gateway.signers import Signers
+    from amur.iam.access import Access
     from amur.iam.principal import Principal
+    from amur.iam.service import Iam
     from amur.objects.store import Permit, Store
 
 
@@ -21,13 +28,47 @@ class Context:
 
     request: Request  # method, bucket, key, params, headers: see request.py
     endpoint: Endpoint
-    principal: Principal
+    access: Access | None  # what the caller's key may; None of the anonymous
     store: Store
     body: RequestBody  # bytes, or an async stream of decoded payload; verifies completeness
-    keys: KeyRing  # for the policy of a form, which carries its signature among its fields
+    signers: Signers  # for the policy of a form, which carries its signature among its fields
     now_s: int = 0  # wall clock when the request arrived, epoch seconds
+    signed_s: int = 0  # when it was signed; 0: it was not
     permit: Permit | None = None  # for the store's reads; None when the bucket's right is enough
-    owns_bucket: bool = False  # the bucket's owner (or root): may delete versions, set any ACL
+    rights: Rights | None = None  # in the request's bucket; None: everything (the root key)
+    _conditions: RequestContext | None = None
+
+    @property
+    def principal(self) -> Principal:
+        return self.access.principal if self.access is not None else ANONYMOUS
+
+    @property
+    def iam(self) -> Iam:
+        return self.signers.iam
+
+    @property
+    def conditions(self) -> RequestContext:
+        """What policies may ask about this request."""
+        if self._conditions is None:
+            self._conditions = self.conditions_of(bool(self.request.key))
+        return self._conditions
+
+    def conditions_of(self, has_object: bool, version_id: str | None = None) -> RequestContext:
+        """Of one object among others that the request is about (its version, "" for the newest)."""
+        region = self.store.core.region
+        context = RequestContext(self.request, self.access, self.now_s, self.signed_s, region)
+        context.is_read = not has_object
+        context.version_id = version_id
+        return context
+
+    def note_refusal(self, action: str, resource: str, organization: str, reason: str) -> None:
+        """For the audit."""
+        request = self.request
+        organization = organization or self.principal.owner
+        refused = Refused(
+            organization, self.principal.key_id, action, resource, reason, request.address
+        )
+        self.iam.refused(refused, request.id)
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ from contextlib import aclosing
 
 from amur.gateway.authorize import authorize
 from amur.gateway.context import Context, Response
+from amur.gateway.copysource import parse_copy_source
 from amur.gateway.endpoints import Endpoint
 from amur.gateway.errors import S3Error
 from amur.gateway.forward.forwarder import HOPS_MAX, Forwarder, Outgoing
 from amur.gateway.forward.note import HEADER, ForgedNote, Note
 from amur.gateway.handlers.common import REGIONS, unknown_region
-from amur.gateway.handlers.copy import parse_copy_source
 from amur.gateway.handlers.post_form import admit
 from amur.gateway.request import Request, take_out
 from amur.gateway.routing import (

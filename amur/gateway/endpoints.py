@@ -16,6 +16,7 @@ from amur.gateway.handlers import (
     acl,
     attributes,
     bucket_config,
+    bucket_policy,
     buckets,
     bundle,
     copy,
@@ -30,6 +31,7 @@ from amur.gateway.handlers import (
     tagging,
     unconfigured,
 )
+from amur.gateway.iam.query import answer_query
 from amur.gateway.request import Request
 from amur.iam.acl import Need
 
@@ -42,12 +44,22 @@ UPLOAD = ANY | {"chunked"}
 """... and the body may be aws-chunked."""
 FORM = frozenset({"anonymous", "form"})
 """... by a signed policy among the fields of a form: the handler calls `authorize_form`."""
+SIGNED = frozenset({"anonymous", "header"})
+"""... by a header; the handler tells the anonymous what is missing."""
+
+S3_SERVICES = frozenset({"s3"})
+"""Services of a signature's scope."""
+IAM_SERVICES = frozenset({"iam", "sts", "s3"})
+"""... AWS's tools name the API's own, Tigris' name s3. The handler authorises (`gateway/iam/`)."""
 
 
 class Endpoint:
     """One operation of S3. `action` is the IAM action, `need` the right that ACLs can give."""
 
-    __slots__ = ("action", "handler", "headers", "level", "method", "modes", "name", "need", "sub")
+    __slots__ = (
+        "action", "handler", "headers", "level", "method", "modes", "name", "need", "services",
+        "sub",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,12 +71,14 @@ class Endpoint:
         *,
         modes: frozenset[str] = ANY,
         headers: str = "",
+        services: frozenset[str] = S3_SERVICES,
     ) -> None:
         """`route` is "METHOD level[?sub-resource]"; `headers` the Tigris headers it knows."""
         method, level = route.split(" ")
         level, _, sub = level.partition("?")
         assert level in ("service", "bucket", "object"), f"{name}: no such level"
-        assert action.startswith(("s3:", "amur:")), f"{name}: an endpoint needs an IAM action"
+        known = ("s3:", "amur:", "iam:", "sts:")
+        assert action.startswith(known), f"{name}: an endpoint needs an IAM action"
         assert modes, f"{name}: nobody could use it"
         self.name = name
         self.method = method
@@ -75,6 +89,12 @@ class Endpoint:
         self.handler = handler
         self.modes = modes
         self.headers = frozenset(headers.split())
+        self.services = services
+
+    @property
+    def is_iam(self) -> bool:
+        """Its handler authorises, and its failures are told by `gateway/iam/failures.py`."""
+        return self.services is IAM_SERVICES
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"
@@ -145,6 +165,34 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "PutBucketAccelerateConfiguration", "PUT bucket?accelerate",
         "s3:PutAccelerateConfiguration", _B, bucket_config.put_accelerate,
+    ),
+    Endpoint(
+        "GetBucketPolicy", "GET bucket?policy", "s3:GetBucketPolicy", _B,
+        bucket_policy.get_policy,
+    ),
+    Endpoint(
+        "PutBucketPolicy", "PUT bucket?policy", "s3:PutBucketPolicy", _B,
+        bucket_policy.put_policy,
+    ),
+    Endpoint(
+        "DeleteBucketPolicy", "DELETE bucket?policy", "s3:DeleteBucketPolicy", _B,
+        bucket_policy.delete_policy,
+    ),
+    Endpoint(
+        "GetBucketPolicyStatus", "GET bucket?policyStatus", "s3:GetBucketPolicyStatus", _B,
+        bucket_policy.get_policy_status,
+    ),
+    Endpoint(
+        "GetPublicAccessBlock", "GET bucket?publicAccessBlock", "s3:GetBucketPublicAccessBlock",
+        _B, bucket_policy.get_public_access_block,
+    ),
+    Endpoint(
+        "PutPublicAccessBlock", "PUT bucket?publicAccessBlock", "s3:PutBucketPublicAccessBlock",
+        _B, bucket_policy.put_public_access_block,
+    ),
+    Endpoint(
+        "DeletePublicAccessBlock", "DELETE bucket?publicAccessBlock",
+        "s3:PutBucketPublicAccessBlock", _B, bucket_policy.delete_public_access_block,
     ),
     # --- listing ---
     Endpoint(
@@ -241,6 +289,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "ListParts", "GET object?uploadId", "s3:ListMultipartUploadParts", _W,
         multipart.list_parts,
     ),
+    # --- access keys, policies, temporary keys ---
+    Endpoint(
+        "IamQuery", "POST service", "sts:GetCallerIdentity", _A, answer_query,  # and many others
+        modes=SIGNED, headers="x-tigris-namespace", services=IAM_SERVICES,
+    ),
 )  # fmt: skip
 
 
@@ -261,9 +314,6 @@ UNCONFIGURED: tuple[Endpoint, ...] = tuple(
         ("bucket", "logging", "BucketLogging"),
         ("bucket", "notification", "BucketNotification"),
         ("bucket", "object-lock", "BucketObjectLockConfiguration"),
-        ("bucket", "policy", "BucketPolicy"),
-        ("bucket", "policyStatus", "BucketPolicyStatus"),
-        ("bucket", "publicAccessBlock", "BucketPublicAccessBlock"),
         ("bucket", "replication", "ReplicationConfiguration"),
         ("bucket", "requestPayment", "BucketRequestPayment"),
         ("bucket", "website", "BucketWebsite"),
@@ -276,6 +326,7 @@ UNCONFIGURED: tuple[Endpoint, ...] = tuple(
 ALL = (*ENDPOINTS, *UNCONFIGURED)
 BY_NAME = {endpoint.name: endpoint for endpoint in ALL}
 assert len(BY_NAME) == len(ALL), "two endpoints of one name"
+IAM_QUERY = BY_NAME["IamQuery"]
 
 _OF_COPY_SOURCE = {"PutObject": BY_NAME["CopyObject"], "UploadPart": BY_NAME["UploadPartCopy"]}
 """What an endpoint becomes by the header x-amz-copy-source."""
@@ -322,7 +373,8 @@ def route(request: Request) -> Endpoint:
     """The endpoint that the request asks for. Raises S3Error when there is none."""
     params = request.params
     level = "object" if request.key else "bucket" if request.bucket else "service"
-    sub = _sub_resource(params) if params else ""
+    is_query = level == "service" and request.method == "POST" and "func" not in params
+    sub = _sub_resource(params) if params and not is_query else ""  # a query's are IAM's own
     endpoint = _ROUTES.get((request.method, level, sub))
     if endpoint is None:
         raise _no_endpoint(request, level, sub)
@@ -333,7 +385,7 @@ def route(request: Request) -> Endpoint:
         _check_tigris(endpoint, headers)
     if not _HEADERS_REFUSED.isdisjoint(headers):
         _check_refused(headers)
-    if level == "service" and request.wants_json:
+    if level == "service" and request.wants_json and not is_query:
         raise S3Error("NotImplemented", "Listing buckets in JSON is not implemented.")
     return endpoint
 

@@ -117,6 +117,7 @@ MESSAGES: dict[str, tuple[int, str]] = {
     "MissingRequestBodyError": (400, "Request body is empty."),
     "MissingSecurityHeader": (400, "Your request is missing a required header."),
     "NoSuchBucket": (404, "The specified bucket does not exist."),
+    "MalformedPolicy": (400, "The policy is not valid."),
     "NoSuchBucketPolicy": (404, "The bucket policy does not exist."),
     "NoSuchCORSConfiguration": (404, "The CORS configuration does not exist."),
     "NoSuchConfiguration": (404, "The specified configuration does not exist."),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -177,7 +177,7 @@ class _Policy(NamedTuple):
 
 
 def authorize(
-    reader: FormReader, bucket: str, *, find_secret: Callable[[str], str | None], now_s: int
+    reader: FormReader, bucket: str, *, find_secrets: Callable[[str], Sequence[str]], now_s: int
 ) -> PostUpload:
     """Hold a form against its signature and policy, once its fields are there.
 
@@ -185,7 +185,7 @@ def authorize(
     """
     assert reader.fields is not None
     fields = dict(reader.fields)
-    key_id = _verify(fields, find_secret)
+    key_id = _verify(fields, find_secrets)
     for name, value in fields.items():
         if _FILENAME in value and name not in _NOT_SUBSTITUTED:
             grown = len(value) + value.count(_FILENAME) * len(reader.filename)
@@ -203,12 +203,10 @@ def authorize(
     return _upload(key_id, fields)
 
 
-def _verify(fields: dict[str, str], find_secret: Callable[[str], str | None]) -> str:
+def _verify(fields: dict[str, str], find_secrets: Callable[[str], Sequence[str]]) -> str:
     """The key id whose signature the policy bears, "" of a form with neither."""
     if "awsaccesskeyid" in fields or "signature" in fields:
         raise S3Error("InvalidRequest", SIGV2_REFUSED)
-    if fields.get("x-amz-security-token"):
-        raise S3Error("InvalidToken")
     if "policy" not in fields and not any(name in fields for name in _SIGNATURE_FIELDS):
         return ""
     for name in ("policy", *_SIGNATURE_FIELDS):
@@ -227,14 +225,25 @@ def _verify(fields: dict[str, str], find_secret: Callable[[str], str | None]) ->
         ("s3",),
         lambda why: _invalid("x-amz-credential", why),
     )
-    secret = find_secret(key_id)
-    key = NOBODYS_KEY if secret is None else signing_key(secret, scope)
-    holds = is_signature(fields["x-amz-signature"], key, fields["policy"])
-    if secret is None:
+    secrets = find_secrets(key_id)
+    keys = [signing_key(secret, scope) for secret in secrets] or [NOBODYS_KEY]
+    holds = any(is_signature(fields["x-amz-signature"], key, fields["policy"]) for key in keys)
+    if not secrets:
         raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=key_id)
     if not holds:
         raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=key_id)
     return key_id
+
+
+def claimed(fields: dict[str, str]) -> tuple[str, str]:
+    """The key id and session token that a form names, "" for none."""
+    credential = fields.get("x-amz-credential", "")
+    return credential.partition("/")[0], fields.get("x-amz-security-token", "")
+
+
+def signed_at(fields: dict[str, str]) -> int:
+    """When a form that was verified was signed, epoch seconds; 0 of an anonymous one."""
+    return epoch_of(fields["x-amz-date"]) if fields.get("x-amz-signature") else 0
 
 
 def _policy_of(encoded: str) -> _Policy:
@@ -329,7 +338,8 @@ def _upload(key_id: str, fields: dict[str, str]) -> PostUpload:
         if name not in _NOT_SUBSTITUTED and not name.startswith("x-ignore-")
     }
     key = headers.pop("key")
-    headers.pop("bucket", None)
+    for name in ("bucket", "x-amz-security-token"):
+        headers.pop(name, None)
     if "acl" in headers:
         headers["x-amz-acl"] = headers.pop("acl")
     tagging = headers.pop("tagging", "")

@@ -69,6 +69,12 @@ class Request:
         self.has_tigris = False  # some header may be a Tigris extension: worth a look
 
     @property
+    def address(self) -> str:
+        """Of the client, without the port."""
+        host, colon, port = self.client.rpartition(":")
+        return host.strip("[]") if colon and port.isdigit() else self.client
+
+    @property
     def wants_json(self) -> bool:
         """The client can't read XML."""
         accept = self.headers.get("accept", "")

@@ -65,6 +65,7 @@ class Authentication(NamedTuple):
     sha256: str = ""  # lower-case hex, in mode SHA256
     chain: ChunkChain | None = None  # in the signed chunk modes
     service: str = "s3"  # of the credential scope
+    signed_s: int = 0  # when, epoch seconds
 
 
 class _Claim(NamedTuple):
@@ -112,7 +113,7 @@ def authenticate(
     raw_query: str,
     headers: Sequence[tuple[str, str]],
     *,
-    find_secret: Callable[[str], str | None],
+    find_secrets: Callable[[str], Sequence[str]],
     now_s: int,
     max_expires_s: int = PRESIGN_SECONDS_DEFAULT,
     services: Container[str] = ("s3",),
@@ -120,8 +121,9 @@ def authenticate(
 ) -> Authentication:
     """Verify a request's signature; raises S3Error.
 
-    `path` is decoded, header names are lower-case and may repeat. `find_secret` answers None for
-    an unknown or disabled key. IAM calls come with service `iam`: `services` must name it.
+    `path` is decoded, header names are lower-case and may repeat. `find_secrets` answers
+    those that may have signed, none of an unknown key. IAM calls come with service `iam`:
+    `services` must name it.
     `body_sha256` is the body's own, for clients that send no x-amz-content-sha256.
     """
     found = dict(headers)
@@ -130,8 +132,6 @@ def authenticate(
     query = parse_query(raw_query) if raw_query else []
     authorization = found.get("authorization")
     params = dict(query) if query else {}
-    if found.get("x-amz-security-token") or params.get("X-Amz-Security-Token"):
-        raise S3Error("InvalidToken")
     if params and not params.keys().isdisjoint(_QUERY_CREDENTIAL):
         if authorization is not None:
             raise S3Error(
@@ -154,7 +154,7 @@ def authenticate(
     else:
         return _anonymous(found)
     mode = _MODES.get(payload) or _single_sha256(payload)
-    key = _verify(method, path, query, raw_query, found, claim, payload, unsigned_ok, find_secret)
+    key = _verify(method, path, query, raw_query, found, claim, payload, unsigned_ok, find_secrets)
     return Authentication(
         kind,
         claim.key_id,
@@ -164,6 +164,7 @@ def authenticate(
         if mode in _SIGNED_CHUNKS
         else None,
         claim.scope.split("/")[2],
+        epoch_of(claim.amz_date),
     )
 
 
@@ -176,27 +177,27 @@ def _verify(
     claim: _Claim,
     payload: str,
     unsigned_ok: frozenset[str],
-    find_secret: Callable[[str], str | None],
+    find_secrets: Callable[[str], Sequence[str]],
 ) -> bytes:
     """The signing key, when the signature is its work."""
     names = _signed_names(claim.signed)
     for name in headers.keys() - names:
         if name.startswith(_GUARDED) and name not in unsigned_ok:
             raise _not_signed(name)
-    secret = find_secret(claim.key_id)
-    key = NOBODYS_KEY if secret is None else signing_key(secret, claim.scope)
+    secrets = find_secrets(claim.key_id)
+    keys = [signing_key(secret, claim.scope) for secret in secrets] or [NOBODYS_KEY]
     asked = canonical_query(query) if query else ""
     canonical = canonical_request(method, path, asked, headers, claim.signed, payload)
     to_sign = string_to_sign(claim.amz_date, claim.scope, canonical)
-    holds = is_signature(claim.signature, key, to_sign)
-    if not holds and raw_query and raw_query != asked:
+    key = _signer(claim.signature, keys, to_sign)
+    if key is None and raw_query and raw_query != asked:
         # curl before 8 signs the query as it stands: `?bundle`, not `?bundle=`
         verbatim = canonical_request(method, path, raw_query, headers, claim.signed, payload)
         stands = string_to_sign(claim.amz_date, claim.scope, verbatim)
-        holds = is_signature(claim.signature, key, stands)
-    if secret is None:
+        key = _signer(claim.signature, keys, stands)
+    if not secrets:
         raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=claim.key_id)
-    if not holds:
+    if key is None:
         raise S3Error(
             "SignatureDoesNotMatch",
             AWSAccessKeyId=claim.key_id,
@@ -204,6 +205,14 @@ def _verify(
             CanonicalRequest=canonical,
         )
     return key
+
+
+def _signer(signature: str, keys: Sequence[bytes], to_sign: str) -> bytes | None:
+    """That of `keys` which the signature was made with."""
+    for key in keys:
+        if is_signature(signature, key, to_sign):
+            return key
+    return None
 
 
 def canonical_request(
@@ -293,6 +302,21 @@ def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 # --- claims ---
+
+
+def claimed(headers: dict[str, str], params: dict[str, str]) -> tuple[str, str]:
+    """The key id and the session token that a request names, "" for none: where to look for its
+    secret before anything is verified. Raises S3Error InvalidToken for two tokens."""
+    credential = params.get("X-Amz-Credential", "") if params else ""
+    token = params.get("X-Amz-Security-Token", "") if params else ""
+    if not credential:
+        authorization = headers.get("authorization", "")
+        at = authorization.find("Credential=")
+        credential = authorization[at + 11 :] if at >= 0 else ""
+    given = headers.get("x-amz-security-token", "")
+    if given and params and "X-Amz-Signature" in params:
+        raise S3Error("InvalidToken", "The token of a presigned request stands in its query.")
+    return credential.partition("/")[0], given or token
 
 
 def _claim_of_header(

@@ -36,6 +36,11 @@ class Need(Enum):
 _EVERYBODY_READS = frozenset({"public-read", "public-read-write"})
 
 
+def is_public(acl: str) -> bool:
+    """Whether it grants something to everybody, or to everybody with a key."""
+    return acl in _EVERYBODY_READS or acl == "authenticated-read"
+
+
 def grants_read(acl: str, *, anonymous: bool) -> bool:
     """READ of a bucket or object for somebody who owns neither."""
     return acl in _EVERYBODY_READS or (acl == "authenticated-read" and not anonymous)

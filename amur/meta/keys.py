@@ -26,6 +26,8 @@ which keeps the order of the raw bytes.
     A bucket esc(key) version        accesses: how often and when a version was read here
     Q key                            quarantine: a record given up as lost, from where it stood
     N bucket esc(key) version        promise: a body that is kept until its home says otherwise
+    I path                           entry: of organizations, access keys, policies and the like
+    J index path                     index: the entry at the path says that it is found here
     S name                           singletons: store identity, job states, format
 
 Exactly one of O and D exists for a key that has any version; both are named in the expectations
@@ -54,10 +56,14 @@ WANTED = b"W"
 PROMISES = b"N"
 KEPT = b"K"
 ACCESSES = b"A"
+ENTRIES = b"I"
+ENTRY_INDEX = b"J"
 SINGLETONS = b"S"
 QUARANTINE = b"Q"
 
 BUCKET_ID_BYTES = 8
+ENTRIES_ID = b"\xff" * BUCKET_ID_BYTES
+"""Stands for a bucket's id where entries are told of among versions (log, items, digests)."""
 ID_BYTES = 16
 OBJECT_PREFIX_BYTES = 1 + BUCKET_ID_BYTES
 _END = b"\x00\x00"
@@ -158,6 +164,19 @@ def log_key(version: int, sequence: int) -> bytes:
 
 def singleton_key(name: str) -> bytes:
     return SINGLETONS + name.encode()
+
+
+def entry_key(path: bytes) -> bytes:
+    return ENTRIES + path
+
+
+def entry_index_prefix(index: bytes) -> bytes:
+    """What the places of an index value begin with; values are escaped, so none is in another."""
+    return ENTRY_INDEX + escaped(index)
+
+
+def entry_index_key(index: bytes, path: bytes) -> bytes:
+    return entry_index_prefix(index) + path
 
 
 def tombstone_key(bucket_id: bytes, key: bytes, version: int | None) -> bytes:

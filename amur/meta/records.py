@@ -113,6 +113,8 @@ class BucketRecord(msgspec.Struct, array_like=True):
     changed: dict[str, int] = {}  # setting: when it last changed (a version), if since creation
     closing: str = ""  # local: the region that is deleting it everywhere; no writes meanwhile
     closing_ns: int = 0  # local: since when, by the clock of that region; tells its tries apart
+    policy: str = ""  # a JSON document, "" for none
+    public_block: list[str] = []  # the members of its public-access block that are on
 
 
 class UploadRecord(msgspec.Struct, array_like=True):
@@ -160,6 +162,19 @@ class TombstoneRecord(msgspec.Struct, array_like=True):
     also: list[bytes] = []  # ids of buckets of that name before it, still to be dropped
 
 
+class EntryRecord(msgspec.Struct, array_like=True):
+    """Of an organization, an access key, a policy, ...: see meta/entries.py for how copies merge.
+
+    `values` are msgpack values by field; `changed` says when each was last set (a version).
+    """
+
+    version: int = 0
+    values: dict[str, Any] = {}
+    changed: dict[str, int] = {}
+    index: list[bytes] = []  # where else it is found; fixed when it is made
+    gone: int = 0  # version since when it is no more; nothing else is left of it then
+
+
 R = TypeVar(
     "R",
     ObjectHead,
@@ -169,6 +184,7 @@ R = TypeVar(
     PartRecord,
     GarbageRecord,
     TombstoneRecord,
+    EntryRecord,
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -184,7 +200,8 @@ def encode(
     | UploadRecord
     | PartRecord
     | GarbageRecord
-    | TombstoneRecord,
+    | TombstoneRecord
+    | EntryRecord,
     inline: bytes = b"",
 ) -> bytes:
     """The stored form. Put it with stamp=VERSION_STAMP to have the commit's version in it."""

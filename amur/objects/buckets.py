@@ -33,7 +33,7 @@ from amur.objects.replication import closing
 
 SETTINGS = (
     "acl", "object_acl", "public_list", "versioning", "tags", "cors", "ownership",
-    "storage_class", "regions", "accelerate",
+    "storage_class", "regions", "accelerate", "policy", "public_block",
 )  # fmt: skip
 """What of a bucket may change."""
 

@@ -267,7 +267,7 @@ def _member(
         return Refused(key, storage_error(error))
     if permit is not None:
         try:
-            permit(record)
+            permit(key, record)
         except Exception as error:  # the caller's own, to be told in its place
             return Refused(key, error)
     if entry is None or record is None:

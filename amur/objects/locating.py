@@ -36,7 +36,7 @@ async def locate(
             found = None
     record = found.record if found is not None else None
     if permit is not None:
-        permit(None if record is None or record.is_marker else record)
+        permit(key, None if record is None or record.is_marker else record)
     if found is None or record is None:
         if version_id:
             raise NoSuchVersion(Key=key, VersionId=version_id)

@@ -87,8 +87,8 @@ class CompletedPart(NamedTuple):
     checksums: dict[str, str]
 
 
-Permit = Callable[[ObjectRecord | None], None]
-"""Called with the record found (None when there is none) before anything else is told of it;
+Permit = Callable[[str, ObjectRecord | None], None]
+"""Called with a key and the record found (None when there is none) before more is told of it;
 raises what the caller should see instead. For principals whose right depends on the object."""
 
 

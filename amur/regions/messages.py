@@ -28,7 +28,8 @@ class BodyName(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Item(msgspec.Struct, array_like=True):
-    """The replicated state of one version, or of one bucket (`bucket_id` empty, `key` its name).
+    """The replicated state of one version, of one bucket (`bucket_id` empty, `key` its name) or of
+    one entry (`bucket_id` all 0xff, `key` its path).
 
     `state` is the record as stored, without what is local to a region, its inline body behind it;
     "" when there is none. `grave` is the version of its tombstone, 0 when there is none. `version`

@@ -94,10 +94,10 @@ def ca(path: Path | None) -> None:
 
 
 def access_keys(settings: Settings, root: RootKey) -> None:
-    from amur.serve.wiring import key_ring
+    from amur.serve.wiring import settings_keys
 
     try:
-        key_ring(settings, root)
+        settings_keys(settings, root)
     except ValueError as error:
         raise Refusal(f"access keys: {error}") from None
 

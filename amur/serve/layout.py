@@ -2,6 +2,7 @@
 
 DIR/amur.json       format and region, written once
 DIR/root-key.json   root access key, mode 0600
+DIR/master-key      what access keys' secrets are sealed under, mode 0600
 DIR/meta/           metadata engine
 DIR/data/           packs and blocks, unless they are in a bucket
 DIR/cache/          what was read from the bucket: may be deleted at any time
@@ -91,6 +92,7 @@ class Layout:
         self.held = self.run / "held.json"  # roles that are not to be started
         self.identity = root / "amur.json"
         self.root_key = root / "root-key.json"
+        self.master_key = root / "master-key"
 
     def create(self) -> None:
         """Make what is missing. Raises Refusal."""

@@ -15,6 +15,7 @@ from amur.affinity import CPUS
 from amur.config import ROLES, Settings
 from amur.serve import checks, held
 from amur.serve.layout import Layout, Refusal, RootKey
+from amur.serve.master import Secrets, take_master_key
 from amur.serve.supervisor import Process, Supervisor
 
 _LISTEN_WAIT_SECONDS = 20.0
@@ -29,6 +30,8 @@ def serve(settings: Settings) -> int:
     checks.ca(settings.peers_ca)
     if "gateway" in settings.roles:
         checks.port(settings.host, settings.port)
+        if settings.iam_address:
+            checks.port(*settings.iam_address, "iam_listen")
     if "blocks" in settings.roles and settings.blocks_address:
         checks.port(*settings.blocks_address, "blocks_listen")
     is_new = not layout.identity.exists()
@@ -37,8 +40,9 @@ def serve(settings: Settings) -> int:
     starting = layout.starting()
     warning = checks.disk(layout, is_new=is_new)
     layout.claim(settings.region, _numbers(settings))
-    key = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
-    checks.access_keys(settings, key)
+    root = layout.take_root_key(settings.root_access_key_id, settings.root_secret_access_key)
+    key = Secrets(root, take_master_key(settings, layout))
+    checks.access_keys(settings, root)
     checks.open_files()
     _clear(layout, settings.roles)
     if warning:
@@ -59,7 +63,7 @@ def _numbers(settings: Settings) -> dict[str, int]:
     return {settings.region: settings.region_number, **of_peers} if of_peers else {}
 
 
-def _run(settings: Settings, layout: Layout, key: RootKey, pids: Path) -> int:
+def _run(settings: Settings, layout: Layout, key: Secrets, pids: Path) -> int:
     processes = _processes(settings, layout, key)
     if not processes:
         raise Refusal(f"there is nothing to run: {', '.join(settings.roles)} needs peers")
@@ -71,13 +75,13 @@ def _run(settings: Settings, layout: Layout, key: RootKey, pids: Path) -> int:
     if "gateway" not in settings.roles:
         _say(f"amur runs {', '.join(settings.roles)} of region {settings.region}: {layout.root}")
     elif _wait_until_listening(settings, supervisor):
-        _banner(settings, layout, key)
+        _banner(settings, layout, key.root)
     elif supervisor.alive():
         _say(f"amur: nothing answers on {settings.listen} yet; waiting on")
     return supervisor.run()
 
 
-def _processes(settings: Settings, layout: Layout, key: RootKey) -> list[Process]:
+def _processes(settings: Settings, layout: Layout, key: Secrets) -> list[Process]:
     """Those of the roles that this region has need of."""
     # Imported once, before the fork: the children share the code and start at once.
     from amur.serve import jobs, worker

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from amur import limits
 from amur.clock import SystemClock
 from amur.config import Settings
 from amur.data.store import DataStore
 from amur.gateway.app import App
 from amur.gateway.context import Response
 from amur.gateway.forward.forwarder import Forwarder
+from amur.gateway.iam.rest import iam_route
 from amur.gateway.observe import Observer
+from amur.gateway.proxies import Proxies
 from amur.gateway.region_page import region_page
-from amur.iam.keys import KeyRing
+from amur.iam.access import Access
+from amur.iam.keys import StaticKey, static_keys
+from amur.iam.service import Iam
 from amur.meta import keys
 from amur.meta.engine import Engine, EngineDamaged, EngineError, EngineFailed, prefix_end
 from amur.meta.lmdb_engine import LmdbEngine
@@ -28,6 +33,7 @@ from amur.regions.link import Link
 from amur.regions.topology import Topology
 from amur.serve.blockstore import claim_data, open_data
 from amur.serve.layout import Layout, Refusal, RootKey
+from amur.serve.master import Secrets
 from amur.workers.standard import standard_workers
 from amur.workers.worker import Worker
 
@@ -134,10 +140,18 @@ def job_workers(opened: Opened) -> list[Worker]:
     return standard_workers(opened.core)
 
 
+class Gateway(NamedTuple):
+    """The applications of one worker."""
+
+    app: App
+    iam_app: App | None  # on a port of its own
+    iam: Iam
+
+
 def gateway(
-    settings: Settings, key: RootKey, opened: Opened, observer: Observer, layout: Layout
-) -> App:
-    """The application of one worker."""
+    settings: Settings, key: Secrets, opened: Opened, observer: Observer, layout: Layout
+) -> Gateway:
+    """Over one store."""
 
     async def health() -> Response:
         status, body = await observer.health(opened.engine, opened.data)
@@ -155,18 +169,26 @@ def gateway(
         return Response(200, [("content-type", "application/json")], body)
 
     topology = opened.core.topology
-    return App(
+    iam = Iam(opened.core, key.master, settings_keys(settings, key.root))
+    common: dict[str, Any] = {
+        "observer": observer,
+        "presign_seconds_max": settings.presign_seconds_max,
+        "proxies": Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+        "auth_failures_per_second": max(1, limits.AUTH_FAILURES_PER_SECOND // settings.workers),
+    }
+    app = App(
         opened.store,
-        key_ring(settings, key),
-        observer=observer,
+        iam,
         domains=settings.domains,
-        presign_seconds_max=settings.presign_seconds_max,
         pages={"/-/health": health, "/-/metrics": metrics, "/-/region": region},
         forwarder=(Forwarder(topology, settings.cluster_secret) if topology.is_cluster else None),
+        **common,
     )
+    iam_app = App(opened.store, iam, route=iam_route, **common) if settings.iam_listen else None
+    return Gateway(app, iam_app, iam)
 
 
-def key_ring(settings: Settings, root: RootKey) -> KeyRing:
+def settings_keys(settings: Settings, root: RootKey) -> Mapping[str, Access]:
     """Raises ValueError for what can't be a key."""
-    extra = ((key.id, key.secret, key.owner or key.id) for key in settings.access_keys)
-    return KeyRing(root.id, root.secret, extra)
+    extra = (StaticKey(key.id, key.secret, key.owner or key.id) for key in settings.access_keys)
+    return static_keys((root.id, root.secret), extra)

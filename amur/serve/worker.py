@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -16,7 +17,10 @@ from amur.gateway.accesslog import AccessLog
 from amur.gateway.observe import Observer
 from amur.httpd.server import Server
 from amur.httpd.tls import Tls
-from amur.serve.layout import Layout, RootKey
+from amur.meta.engine import EngineError
+from amur.objects.errors import StoreError
+from amur.serve.layout import Layout
+from amur.serve.master import Secrets
 from amur.serve.peering import open_region
 from amur.serve.wiring import Opened, gateway
 from amur.workers.accesses import keep_counts
@@ -30,7 +34,7 @@ _RENEWAL_CHECK_SECONDS = 10.0
 
 
 def main(
-    settings: Settings, layout: Layout, key: RootKey, slot: str, cpu: int | None = None
+    settings: Settings, layout: Layout, key: Secrets, slot: str, cpu: int | None = None
 ) -> int:
     """Exit code 0 after a drain. Keeps to `cpu` if one is named."""
     if cpu is not None:
@@ -40,19 +44,29 @@ def main(
     return 0
 
 
-async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) -> None:
+async def _serve(settings: Settings, layout: Layout, key: Secrets, slot: str) -> None:
     loop = asyncio.get_running_loop()
     opened = open_region(settings, layout)
     observer = Observer(layout.metrics, slot, _access_log(settings, layout), opened.gauges)
-    app = gateway(settings, key, opened, observer, layout)
-    server = Server(app)
+    made = gateway(settings, key, opened, observer, layout)
+    servers = [Server(made.app)]
+    if made.iam_app is not None:
+        servers.append(Server(made.iam_app))
+
+    def stop() -> None:
+        for server in servers:
+            server.stop()
+
     for which in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(which, server.stop)
+        loop.add_signal_handler(which, stop)
     observer.start(loop)
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: never scan it again
     gc.set_threshold(*GC_THRESHOLDS)
-    watches = [asyncio.create_task(stop_when_failed(opened))]
+    watches = [
+        asyncio.create_task(stop_when_failed(opened)),
+        asyncio.create_task(made.iam.run()),
+    ]
     if opened.core.is_cluster:
         watches.append(asyncio.create_task(keep_counts(opened.core)))
     tls = None
@@ -60,11 +74,15 @@ async def _serve(settings: Settings, layout: Layout, key: RootKey, slot: str) ->
         tls = Tls(settings.tls_cert, settings.tls_key)
         watches.append(asyncio.create_task(renew(tls)))
     try:
-        await server.listen(settings.host, settings.port, tls)
-        await server.serve()
+        await servers[0].listen(settings.host, settings.port, tls)
+        if settings.iam_address:
+            await servers[1].listen(*settings.iam_address, tls)
+        await asyncio.gather(*(server.serve() for server in servers))
     finally:
         for watch in watches:
             watch.cancel()
+        with contextlib.suppress(StoreError, EngineError):
+            await made.iam.flush()
         await _close(opened, observer)
 
 

@@ -8,6 +8,7 @@ from amur.workers.collect import Collector
 from amur.workers.compact import Compactor
 from amur.workers.evict import Evictor
 from amur.workers.expire import Expirer
+from amur.workers.forget import Forgetter
 from amur.workers.place import Placer
 from amur.workers.scrub import Scrubber
 from amur.workers.sweep import Sweeper
@@ -19,6 +20,7 @@ def standard_workers(core: Core) -> list[Worker]:
         Collector(core),
         Sweeper(core),
         Expirer(core),
+        Forgetter(core),
         Compactor(core),
         Scrubber(core),
     ]

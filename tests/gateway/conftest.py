@@ -14,9 +14,10 @@ from botocore.credentials import Credentials
 from amur.clock import SystemClock
 from amur.data.memory import MemoryDataStore
 from amur.gateway.app import App
-from amur.iam.keys import KeyRing
+from amur.iam.service import Iam
 from amur.meta.memory import MemoryEngine
 from amur.objects.store import Store
+from tests.support.iam import iam_of
 
 HOST = "s3.test"
 KEYS = {
@@ -156,20 +157,19 @@ class Client:
 
 
 @pytest.fixture
-def keys() -> KeyRing:
-    extra = [(*KEYS[name], name) for name in ("alice", "bob")]
-    return KeyRing(*KEYS["root"], extra)
-
-
-@pytest.fixture
 def store() -> Store:
     clock = SystemClock()
     return Store(MemoryEngine(clock), MemoryDataStore(), clock)
 
 
 @pytest.fixture
-def app(store: Store, keys: KeyRing) -> App:
-    return App(store, keys, domains=("s3.test",))
+def iam(store: Store) -> Iam:
+    return iam_of(store, KEYS["root"], [(*KEYS[name], name) for name in ("alice", "bob")])
+
+
+@pytest.fixture
+def app(store: Store, iam: Iam) -> App:
+    return App(store, iam, domains=("s3.test",), auth_failures_per_second=1_000_000)
 
 
 @pytest.fixture

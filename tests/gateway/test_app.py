@@ -280,14 +280,14 @@ async def test_virtual_host_and_path_style_meet(client: Client) -> None:
     assert answer.texts("Contents/Key") == ["a//b/../c"]
 
 
-async def test_the_observer_sees_what_happened(store: Any, keys: Any, client: Client) -> None:
+async def test_the_observer_sees_what_happened(store: Any, iam: Any, client: Client) -> None:
     seen: list[tuple[Any, ...]] = []
 
     class Watching(Observer):
         def done(self, *facts: Any) -> None:
             seen.append(facts)
 
-    client.app = App(store, keys, observer=Watching())
+    client.app = App(store, iam, observer=Watching())
     await client("PUT", "/bkt", headers={"user-agent": "test"})
     await client("PUT", "/bkt/key", b"12345")
     await client("GET", "/bkt/key")

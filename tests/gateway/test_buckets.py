@@ -198,10 +198,7 @@ async def test_versioning(client: Client) -> None:
     ("sub", "code"),
     [
         ("lifecycle", "NoSuchLifecycleConfiguration"),
-        ("policy", "NoSuchBucketPolicy"),
-        ("policyStatus", "NoSuchBucketPolicy"),
         ("encryption", "ServerSideEncryptionConfigurationNotFoundError"),
-        ("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
         ("object-lock", "ObjectLockConfigurationNotFoundError"),
         ("replication", "ReplicationConfigurationNotFoundError"),
         ("website", "NoSuchWebsiteConfiguration"),

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.copy import parse_copy_source
 
 SOURCE = "x-amz-copy-source"
 VERSIONED = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"

@@ -20,7 +20,7 @@ NAMES = ("ord", "sjc", "fra", "ams", "sin")  # numbered in this order
 DISTANCES = {"ord": 0.05, "sjc": 0.15, "fra": 0.01, "ams": 0.02, "sin": float("inf")}
 BUCKETS = {"global": "", "single": "fra", "dual": "sjc,fra", "usa": "usa", "eur": "eur"}
 
-SERVICE = {"ListBuckets"}
+SERVICE = {"ListBuckets", "IamQuery"}
 READS = {
     "GetObject", "HeadObject", "GetObjectVersion", "HeadObjectVersion", "GetObjectAttributes",
     "GetObjectAcl", "GetObjectTagging", "ListParts", "BundleObjects", "GetObjectLegalHold",

@@ -9,10 +9,10 @@ import pytest
 from amur.clock import SystemClock
 from amur.data.memory import MemoryDataStore
 from amur.gateway.app import App
-from amur.iam.keys import KeyRing
 from amur.meta.memory import MemoryEngine
 from amur.objects.store import Store
 from amur.regions.topology import Region, Topology
+from tests.support.iam import iam_of
 
 if TYPE_CHECKING:
     Client = Any
@@ -135,12 +135,12 @@ async def test_acceleration_is_the_owners(client: Client) -> None:
     assert (await client("GET", "/none?accelerate")).code == "NoSuchBucket"
 
 
-async def test_suspension_is_remembered_in_a_cluster(keys: KeyRing, client: Client) -> None:
+async def test_suspension_is_remembered_in_a_cluster(client: Client) -> None:
     clock = SystemClock()
     topology = Topology(Region("sjc", 0), [Region("fra", 1)])
     engine = MemoryEngine(clock, region_number=0)
     two = Store(engine, MemoryDataStore(), clock, region="sjc", topology=topology)
-    call = type(client)(App(two, keys))
+    call = type(client)(App(two, iam_of(two, ("tid_root", "tsec_root_secret"))))
     await call("PUT", "/bkt")
     assert (await call("GET", "/bkt?accelerate")).xml.find("Status") is None
     await call("PUT", "/bkt?accelerate", accelerate("Enabled"))

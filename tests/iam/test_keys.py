@@ -1,30 +1,27 @@
-"""The ring of access keys."""
+"""The access keys of the settings."""
 
 from __future__ import annotations
 
 import pytest
 
-from amur.iam.keys import ROOT_OWNER, KeyRing
+from amur.iam.keys import StaticKey, static_keys
+from amur.iam.model import ROOT_ORGANIZATION
+
+ROOT = ("tid_r", "secret_r")
 
 
 def test_root_and_others() -> None:
-    ring = KeyRing("tid_r", "secret_r", [("tid_a", "secret_a", "alice"), ("tid_b", "s", "alice")])
-    assert ring.secret("tid_r") == "secret_r"
-    assert ring.secret("tid_a") == "secret_a"
-    assert ring.secret("tid_x") is None
-    assert ring.secret("") is None
-    root, alice = ring.principal("tid_r"), ring.principal("tid_a")
-    assert (root.owner, root.is_root, root.is_anonymous) == (ROOT_OWNER, True, False)
+    keys = static_keys(
+        ROOT, [StaticKey("tid_a", "secret_a", "alice"), StaticKey("tid_b", "s", "alice")]
+    )
+    assert keys["tid_r"].secrets_at(0) == ("secret_r",)
+    assert keys["tid_a"].secrets_at(0) == ("secret_a",)
+    assert keys.keys() == {"tid_r", "tid_a", "tid_b"}
+    root, alice = keys["tid_r"].principal, keys["tid_a"].principal
+    assert (root.owner, root.is_root, root.is_anonymous) == (ROOT_ORGANIZATION, True, False)
     assert (alice.owner, alice.is_root, alice.key_id) == ("alice", False, "tid_a")
-    assert ring.principal("tid_b").owner == "alice"
-    with pytest.raises(KeyError):
-        ring.principal("tid_x")
-
-
-def test_it_does_not_print_secrets() -> None:
-    ring = KeyRing("tid_r", "secret_r")
-    assert "secret" not in repr(ring)
-    assert "secret" not in repr(ring.principal("tid_r"))
+    assert alice.is_admin
+    assert keys["tid_b"].principal.owner == "alice"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +29,9 @@ def test_it_does_not_print_secrets() -> None:
     [
         ("", "s", "o"), ("a/b", "s", "o"), ("é", "s", "o"), ("a\n", "s", "o"),
         ("a", "", "o"), ("a", "s", ""), ("tid_r", "s", "o"), ("a", "s", "root"),
+        ("a", "s", "Root"), ("a", "s", "o:p"), ("a", "s", "o\0p"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_key(extra: tuple[str, str, str]) -> None:
     with pytest.raises(ValueError, match=r"key|owner"):
-        KeyRing("tid_r", "secret_r", [extra])
+        static_keys(ROOT, [StaticKey(*extra)])

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from amur.gateway.app import App
-from tests.gateway.conftest import KEYS, Answer, FakeExchange, app, client, keys, store
+from tests.gateway.conftest import KEYS, Answer, FakeExchange, app, client, iam, store
 from tests.support.request_fuzz import Sent
 
-__all__ = ["app", "client", "keys", "store"]
+__all__ = ["app", "client", "iam", "store"]
 
 _NAME = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _BAD = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
@@ -44,9 +44,11 @@ def _code(answer: Answer) -> str:
         assert told["RequestId"] == request_id
         return str(told["Code"])
     root = _parsed(answer.body)
-    assert root.tag == "Error"
+    for node in root.iter():  # IAM's document has a namespace, and is deeper
+        node.tag = node.tag.rpartition("}")[2]
+    assert root.tag in ("Error", "ErrorResponse")
     assert root.findtext("RequestId") == request_id
-    return root.findtext("Code") or ""
+    return root.findtext("Code") or root.findtext("Error/Code") or ""
 
 
 def _parsed(body: bytes) -> ElementTree.Element:

@@ -14,7 +14,7 @@ import pytest
 
 from amur.gateway.app import App
 from amur.gateway.presign import presign_url, sign_request
-from amur.iam.keys import KeyRing
+from amur.iam.service import Iam
 from amur.serve.testing import ServedAmur
 
 ALICE = ("tid_canary_alice", "tsec_canary_alice_0123456789")
@@ -171,12 +171,12 @@ def test_the_command_line_shows_no_secret(wire: Wire) -> None:
 
 
 async def test_a_failure_inside_tells_nothing(
-    app: App, client: Any, keys: KeyRing, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    app: App, client: Any, iam: Iam, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     """The log has the traceback, the client only a number to ask for it with."""
 
     async def broken(*_: object, **__: object) -> None:
-        raise RuntimeError(f"inner detail of {keys!r}")
+        raise RuntimeError(f"inner detail of {iam!r}")
 
     await client("PUT", "/bucket")
     monkeypatch.setattr("amur.objects.store.Store.head", broken)

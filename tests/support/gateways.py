@@ -21,7 +21,6 @@ from amur.gateway.forward.forwarder import Forwarder
 from amur.gateway.observe import Observer
 from amur.httpd.exchange import Exchange
 from amur.httpd.server import Server
-from amur.iam.keys import KeyRing
 from amur.meta.memory import MemoryEngine
 from amur.objects.core import Core
 from amur.objects.replication.answering import answer, open_body
@@ -31,6 +30,7 @@ from amur.regions.messages import BodyName, Fetch, Reply, Request
 from amur.regions.topology import Region, Topology
 from amur.workers.replicate import Sender, log_start
 from tests.support.http_talk import Handler, address_of, until
+from tests.support.iam import iam_of
 
 SECRET = "the secret of a cluster of tests"
 ROOT = ("tid_root", "tsec_root_secret")
@@ -186,7 +186,7 @@ async def _running(me: Region, peers: Sequence[Region]) -> Running:
     store.core.links.update({peer.name: CalledLink(peer) for peer in peers})
     store.core.has_joined = True
     forwarder = Forwarder(topology, SECRET)
-    app = App(store, KeyRing(*ROOT), observer=log, domains=("s3.test",), forwarder=forwarder)
+    app = App(store, iam_of(store, ROOT), observer=log, domains=("s3.test",), forwarder=forwarder)
 
     async def noting(exchange: Exchange) -> None:
         running.targets.append(exchange.target)

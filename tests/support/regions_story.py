@@ -12,12 +12,13 @@ import msgspec
 
 from amur.meta import keys
 from amur.meta.engine import prefix_end
-from amur.meta.records import BucketRecord, ObjectRecord, decode, inline_body
+from amur.meta.records import BucketRecord, EntryRecord, ObjectRecord, decode, inline_body
 from amur.objects.core import Core
 from amur.objects.errors import StoreError
 from amur.objects.invariants import violations
 from amur.objects.locating import Found
 from amur.objects.names import key_bytes
+from amur.objects.registry import Registry, Transaction
 from amur.objects.replication.digesting import END, marks
 from tests.support.regions_sim import NAMES, SimCluster, SimRegion
 from tests.support.virtual_time import run_virtually
@@ -58,6 +59,8 @@ class Teller:
         self.story = Story()
         self.known: dict[tuple[str, str], Known] = {}
         self.settings: dict[tuple[str, str], int] = {}  # latest change that was told
+        self.entries: dict[bytes, dict[str, int]] = {}  # by path: field, latest change told
+        self.gone: set[bytes] = set()  # entries of which the removal was told
         self.bodies = 0
 
     def _cluster(self) -> SimCluster:
@@ -228,6 +231,31 @@ class Teller:
     async def _create(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
         await region.store.create_bucket(self.chance.choice(("plain", "versioned", "third")))
 
+    async def _entry(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
+        path = b"p" + str(self.chance.randrange(6)).encode()
+        name, number = self.chance.choice(("one", "two")), self.chance.randrange(1000)
+        removes = self.chance.random() < 0.05
+
+        async def attempt(transaction: Transaction) -> EntryRecord | None:
+            record = await transaction.get(path)
+            if record is None:
+                if await transaction.exists(path):
+                    return None
+                return await transaction.create(path, {"one": 0, "two": 0}, [b"of", b"by " + path])
+            if removes:
+                transaction.remove(path)
+                return EntryRecord(gone=1)
+            transaction.set(path, {name: number})
+            return record
+
+        told = await Registry(region.core).transact(attempt)
+        if told is not None and told.gone:
+            self.gone.add(path)
+        elif told is not None:
+            marks = self.entries.setdefault(path, {})
+            for field_name, at in told.changed.items():
+                marks[field_name] = max(marks.get(field_name, 0), at)
+
     async def _read(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
         reading = await region.store.get(bucket, key)
         bodies = known.puts | known.null_puts
@@ -254,6 +282,31 @@ class Teller:
         for (bucket, name), at in self.settings.items():
             changed = (await last.store.bucket(bucket)).changed
             assert changed.get(name, 0) >= at, f"{bucket} lost a change of {name}"
+        for region in self.cluster.regions.values():
+            await self._judge_entries(region)
+
+    async def _judge_entries(self, region: SimRegion) -> None:
+        registry = Registry(region.core)
+        living = dict(await registry.scan(b"", b"\xff", 1000))
+        for path in self.gone:
+            assert path not in living, f"{path!r} came back"
+        for path, told in self.entries.items():
+            for name, at in told.items():
+                record = living.get(path)
+                if record is None:  # or a removal that nobody was told of
+                    entry = await region.engine.get(keys.entry_key(path))
+                    assert entry is not None, f"{path!r} is lost"
+                    assert decode(entry.value, EntryRecord).gone, f"{path!r} is lost"
+                else:
+                    assert record.changed[name] >= at, f"{path!r} lost a change of {name}"
+        rows = await region.engine.scan(keys.ENTRY_INDEX, prefix_end(keys.ENTRY_INDEX), 1000)
+        found = sorted(row.key for row in rows)
+        expected = sorted(
+            keys.entry_index_key(index, path)
+            for path, record in living.items()
+            for index in record.index
+        )
+        assert found == expected, "the index differs from the entries"
 
     async def _judge_key(self, region: SimRegion, bucket: str, key: str, known: Known) -> None:
         records = await self._versions(region, bucket, key)
@@ -288,7 +341,7 @@ class Teller:
 
 _OPERATIONS = (
     *("put",) * 8, *("delete",) * 3, *("delete_version",) * 2, *("tag",) * 2, "acl", "setting",
-    "suspend", "create", *("read",) * 3,
+    "suspend", "create", *("read",) * 3, *("entry",) * 2,
 )  # fmt: skip
 
 
@@ -313,6 +366,10 @@ async def _state(core: Core) -> dict[Any, Any]:
 
 
 async def _facts(core: Core, bucket_id: bytes, key: bytes, mark: Any) -> Any:
+    if bucket_id == keys.ENTRIES_ID:
+        entry = await core.engine.get(keys.entry_key(key))
+        assert entry is not None
+        return msgspec.structs.replace(decode(entry.value, EntryRecord), version=0)
     version = int(mark.state.split(b" ")[0])
     places = [
         keys.object_key(bucket_id, key),

@@ -7,7 +7,12 @@ from amur.gateway import acl_xml
 from amur.gateway.checksums import check_document
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
-from amur.gateway.handlers.common import version_headers, version_param
+from amur.gateway.handlers.common import (
+    check_public_acl,
+    known_organizations,
+    version_headers,
+    version_param,
+)
 from amur.gateway.handlers.tagging import permitted
 from amur.gateway.headers import read_acl
 from amur.meta.records import ObjectRecord
@@ -34,14 +39,15 @@ async def put_object_acl(ctx: Context) -> Response:
     current = await permitted(ctx)
     bucket = await ctx.store.bucket(request.bucket)
     acl = acl or acl_xml.canned(
-        data, current.owner or bucket.owner, bucket.owner, ctx.keys.knows_owner
+        data, current.owner or bucket.owner, bucket.owner, await known_organizations(ctx)
     )
+    check_public_acl(bucket, acl)
     if not bucket.object_acl or bucket.ownership == "BucketOwnerEnforced":
         raise S3Error("AccessControlListNotSupported")
 
     def change(record: ObjectRecord) -> None:
         if permit is not None:
-            permit(record)
+            permit(request.key, record)
         record.acl = acl
 
     record = await ctx.store.update_object(

@@ -6,6 +6,7 @@ from amur import limits
 from amur.gateway import acl_xml, xml
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
+from amur.gateway.handlers.common import check_public_acl, known_organizations
 from amur.gateway.responses import xml_response
 from amur.gateway.xml import Node, tag
 from amur.iam.acl import CANNED
@@ -40,7 +41,9 @@ async def put_acl(ctx: Context) -> Response:
         if data.strip():
             raise S3Error("UnexpectedContent")
     else:
-        canned = acl_xml.canned(data, current.owner, current.owner, ctx.keys.knows_owner)
+        known = await known_organizations(ctx)
+        canned = acl_xml.canned(data, current.owner, current.owner, known)
+    check_public_acl(current, canned)
     listing = request.headers.get("x-amz-acl-public-list-objects-enabled")
 
     def change(bucket: BucketRecord) -> None:

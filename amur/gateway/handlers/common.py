@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amur import limits
 from amur.gateway.context import Context
 from amur.gateway.errors import S3Error
+from amur.gateway.rights import BLOCK_ACLS
 from amur.gateway.routing import normal
+from amur.iam.acl import is_public
 from amur.meta.holdings import holders, home_of
 from amur.meta.records import ObjectRecord
 from amur.objects.errors import RegionUnreachable
-from amur.objects.types import Attributes, Body
+from amur.objects.types import Attributes, Body, BucketRecord
 from amur.regions.topology import UnknownRegion
 
 REGIONS = "x-tigris-regions"
@@ -54,12 +58,24 @@ async def take_body(ctx: Context) -> Body:
     return await body.read(limits.PACK_BYTES_MAX, check_sha256=False)
 
 
+async def known_organizations(ctx: Context) -> Callable[[str], bool]:
+    """Whether an id is that of somebody who may own or be granted something."""
+    return (await ctx.iam.organizations()).__contains__
+
+
+def check_public_acl(bucket: BucketRecord, acl: str) -> None:
+    """Raise AccessDenied for an ACL that the bucket's public-access block does not let in."""
+    if BLOCK_ACLS in bucket.public_block and is_public(acl):
+        raise S3Error("AccessDenied", "The bucket's public-access block forbids public ACLs.")
+
+
 async def settle_acl(ctx: Context, attributes: Attributes) -> None:
     """Hold the ACL of a new object against the bucket's settings.
 
     Clients send `x-amz-acl: private` unasked: where objects have no ACLs it is passed over.
     """
     bucket = await ctx.store.bucket(ctx.request.bucket)
+    check_public_acl(bucket, attributes.acl)
     if bucket.ownership == "BucketOwnerEnforced":
         if attributes.acl not in ("bucket-owner-full-control", "private"):
             raise S3Error("AccessControlListNotSupported")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from amur import limits
 from amur.gateway import xml
 from amur.gateway.authorize import authorize_source
 from amur.gateway.checksums import ELEMENTS, algorithm_name
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
+from amur.gateway.copysource import Source, parse_copy_source
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import (
     REGIONS,
@@ -26,42 +25,13 @@ from amur.objects.types import Attributes
 SOURCE_CONDITIONS = "x-amz-copy-source-"
 _NOT_COPIED = frozenset({REDIRECT})
 
-Source = tuple[str, str, str]
-
-
-def parse_copy_source(value: str) -> Source:
-    """x-amz-copy-source: [/]bucket/key[?versionId=id], percent-encoded, as its three parts.
-
-    Decoded once, here; what comes out is what is authorised and what is read. A `+` is a plus.
-    Raises InvalidArgument.
-    """
-    path, _, version_id = value.partition("?versionId=")
-    try:
-        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
-        version_id = unquote(version_id, errors="strict")
-    except UnicodeDecodeError:
-        raise _bad_source(value, "The copy source is not UTF-8.") from None
-    if not bucket or not key or "\0" in bucket or "\0" in key:
-        raise _bad_source(
-            value, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
-        )
-    if "?versionId=" in value and not version_id:
-        raise _bad_source(value, "Version id cannot be the empty string")
-    return bucket, key, version_id
-
-
-def _bad_source(value: str, message: str) -> S3Error:
-    return S3Error(
-        "InvalidArgument", message, ArgumentName="x-amz-copy-source", ArgumentValue=value
-    )
-
 
 async def copy_object(ctx: Context) -> Response:
     """Copy within the store; bytes are shared, not rewritten."""
     request = ctx.request
     headers = request.headers
     source = parse_copy_source(headers["x-amz-copy-source"])
-    permit = await authorize_source(ctx, source[0])
+    permit = await authorize_source(ctx, source)
     if headers.get("x-tigris-rename", "false").lower() != "false":
         return await _rename(ctx, source, permit)
     attributes = read_attributes(headers, ctx.principal.owner)
@@ -82,9 +52,9 @@ async def copy_object(ctx: Context) -> Response:
         )
     found: list[ObjectRecord] = []
 
-    def look(record: ObjectRecord | None) -> None:
+    def look(key: str, record: ObjectRecord | None) -> None:
         if permit is not None:
-            permit(record)
+            permit(key, record)
         if record is not None:
             _check_size(record)
             found.append(record)

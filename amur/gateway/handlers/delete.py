@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from amur import limits
 from amur.gateway import xml
+from amur.gateway.authorize import authorize_key
 from amur.gateway.checksums import check_document
 from amur.gateway.conditions import delete_conditions, etag_of, parse_date, parse_size
 from amur.gateway.context import Context, Response
@@ -87,8 +88,8 @@ def _doomed(node: xml.Node) -> _Doomed:
 
 
 async def _delete(ctx: Context, doomed: _Doomed) -> DeleteResult:
-    if doomed.version_id and not ctx.owns_bucket:
-        raise S3Error("AccessDenied")
+    action = "s3:DeleteObjectVersion" if doomed.version_id else "s3:DeleteObject"
+    await authorize_key(ctx, action, doomed.key, doomed.version_id)
     if len(doomed.key.encode()) > limits.KEY_BYTES_MAX:
         raise S3Error("KeyTooLongError")
     return await ctx.store.delete(

@@ -15,6 +15,7 @@ from amur.gateway.checksums import (
 )
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
+from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import (
     marker_number,
@@ -28,7 +29,6 @@ from amur.gateway.handlers.copy import (
     SOURCE_CONDITIONS,
     checksum_elements,
     copy_result,
-    parse_copy_source,
     source_version,
 )
 from amur.gateway.headers import read_attributes
@@ -113,14 +113,14 @@ async def upload_part_copy(ctx: Context) -> Response:
     headers = request.headers
     number, upload_id = _place(ctx)
     source = parse_copy_source(headers["x-amz-copy-source"])
-    permit = await authorize_source(ctx, source[0])
+    permit = await authorize_source(ctx, source)
     wanted = headers.get("x-amz-copy-source-range")
     byte_range = parse_copy_range(wanted) if wanted is not None else None
     found: list[ObjectRecord] = []
 
-    def look(record: ObjectRecord | None) -> None:
+    def look(key: str, record: ObjectRecord | None) -> None:
         if permit is not None:
-            permit(record)
+            permit(key, record)
         if record is not None:
             found.append(record)
             if byte_range is None and record.size > limits.PUT_BYTES_MAX:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from urllib.parse import urlencode, urlsplit
 
-from amur.gateway import xml
+from amur.gateway import postpolicy, xml
 from amur.gateway.authorize import authorize_form
 from amur.gateway.checksums import checksum_headers, expectations
 from amur.gateway.context import Context, Response
@@ -14,7 +14,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import settle_acl, written_version
 from amur.gateway.handlers.tagging import parse_tagging_document
 from amur.gateway.headers import read_attributes
-from amur.gateway.postpolicy import FormReader, PostUpload, authorize
+from amur.gateway.postpolicy import FormReader, PostUpload
 from amur.gateway.responses import XML_TYPE
 from amur.meta.records import ObjectRecord
 from amur.objects.types import Attributes
@@ -28,8 +28,7 @@ async def post_object(ctx: Context) -> Response:
     assert isinstance(stream, AsyncGenerator)
     async with aclosing(stream):
         begun = await _read_fields(reader, stream)
-        upload = authorize(reader, request.bucket, find_secret=ctx.keys.secret, now_s=ctx.now_s)
-        await authorize_form(ctx, upload.key_id)
+        upload = await _authorized(ctx, reader)
         attributes = _attributes(upload, ctx.principal.owner)
         if attributes.acl:
             await settle_acl(ctx, attributes)
@@ -62,12 +61,32 @@ async def admit(ctx: Context) -> tuple[list[bytes], AsyncGenerator[bytes | bytea
                 break
         else:
             reader.finish()
-        upload = authorize(reader, ctx.request.bucket, find_secret=ctx.keys.secret, now_s=ctx.now_s)
-        await authorize_form(ctx, upload.key_id)
+        await _authorized(ctx, reader)
     except BaseException:
         await wire.aclose()
         raise
     return begun, wire
+
+
+async def _authorized(ctx: Context, reader: FormReader) -> PostUpload:
+    """Hold the form against signature, policy and the rights of its sender. Raises S3Error."""
+    request, signers = ctx.request, ctx.signers
+    assert reader.fields is not None
+    key_id, token = postpolicy.claimed(reader.fields)
+    signer = await signers.signer(request, key_id, token, ctx.now_s)
+    try:
+        upload = postpolicy.authorize(
+            reader, request.bucket, find_secrets=signer.find, now_s=ctx.now_s
+        )
+    except S3Error as error:
+        signers.failed(request, key_id, error)
+        raise
+    if upload.key_id:
+        signers.admit(signer, "s3", ctx.now_s)
+        ctx.access, ctx.signed_s = signer.access, postpolicy.signed_at(reader.fields)
+    tags = parse_tagging_document(upload.tagging.encode()) if upload.tagging else {}
+    await authorize_form(ctx, upload.key, upload.headers, tags)
+    return upload
 
 
 async def _read_fields(reader: FormReader, stream: AsyncIterator[bytes]) -> list[bytes]:

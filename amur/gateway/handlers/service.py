@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable
 
 from amur import limits
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.buckets import region_of
 from amur.gateway.responses import owner_tag, page_size, xml_response
+from amur.gateway.rights import ARN
 from amur.gateway.xml import iso_time, tag
+from amur.iam.deciding import verdict_elsewhere
 from amur.objects.types import BucketRecord
 
 
@@ -54,9 +57,28 @@ async def list_buckets(ctx: Context) -> Response:
     return xml_response("ListAllMyBucketsResult", *children)
 
 
+def _seeing(ctx: Context) -> Callable[[BucketRecord], bool]:
+    """Root sees all buckets; who may list them, those of the organization; others, those that they
+    have a role on, by a role of their own or a share."""
+    access = ctx.access
+    assert access is not None, "authorised"
+    principal = access.principal
+    if principal.is_root:
+        return lambda bucket: True
+    verdict = verdict_elsewhere(access, ctx.endpoint.action, ARN + "*", ctx.conditions)
+    sees_own = verdict.is_allowed
+
+    def sees(bucket: BucketRecord) -> bool:
+        if bucket.owner == principal.owner:
+            return sees_own or bool(access.role_on(bucket.name))
+        return access.shares.get(bucket.name, ("", ""))[0] == bucket.owner
+
+    return sees
+
+
 async def _matching(ctx: Context, prefix: str, count: int) -> list[BucketRecord]:
     """The first `count` buckets that the caller may see, after the token."""
-    params, owner, sees_all = ctx.request.params, ctx.principal.owner, ctx.principal.is_root
+    params, sees = ctx.request.params, _seeing(ctx)
     region = params.get("bucket-region", "")
     token = params.get("continuation-token", "")
     after = decode_token(token) if token else ""
@@ -70,6 +92,6 @@ async def _matching(ctx: Context, prefix: str, count: int) -> list[BucketRecord]
         found += [
             bucket
             for bucket in page
-            if (sees_all or bucket.owner == owner) and (not region or region_of(bucket) == region)
+            if sees(bucket) and (not region or region_of(bucket) == region)
         ]
     return found[:count]

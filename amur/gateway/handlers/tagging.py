@@ -28,7 +28,9 @@ async def put_object_tagging(ctx: Context) -> Response:
     """Replace all tags. Raises MalformedXML, InvalidTag."""
     data = await ctx.body.read(limits.XML_BYTES_MAX)
     check_document(ctx.request.headers, ctx.body, data)
-    record = await _replace(ctx, parse_tagging_document(data))
+    tags = parse_tagging_document(data)
+    ctx.conditions.request_tags = tags
+    record = await _replace(ctx, tags)
     return Response(200, version_headers(ctx, record))
 
 
@@ -50,7 +52,7 @@ async def _replace(ctx: Context, tags: dict[str, str]) -> ObjectRecord:
 
     def change(record: ObjectRecord) -> None:
         if permit is not None:
-            permit(record)
+            permit(request.key, record)
         record.tags = tags
 
     return await ctx.store.update_object(

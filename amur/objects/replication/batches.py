@@ -19,6 +19,7 @@ from amur.meta.records import BucketRecord
 from amur.objects.core import Core
 from amur.objects.history import newest_of
 from amur.objects.replication.buckets import merge_bucket
+from amur.objects.replication.entries import merge_entries
 from amur.objects.replication.items import latest_of, size_of
 from amur.objects.replication.merging import KeyMerge
 from amur.objects.replication.peer_state import peer_state, vector
@@ -90,7 +91,9 @@ async def apply_items(
     buckets = [item for item in items if not item.bucket_id]
     for item in buckets:
         await core.transact(lambda item=item: merge_bucket(core, item))  # type: ignore[misc]
-    chunks = list(_chunks(item for item in items if item.bucket_id))
+    await merge_entries(core, [item for item in items if item.bucket_id == keys.ENTRIES_ID])
+    versions = (item for item in items if item.bucket_id not in (b"", keys.ENTRIES_ID))
+    chunks = list(_chunks(versions))
     for at in range(0, len(chunks) - 1, CHUNKS_TOGETHER):
         await _apply_chunks(core, chunks[at : min(at + CHUNKS_TOGETHER, len(chunks) - 1)])
     last = chunks[-1] if chunks else []

@@ -1,7 +1,8 @@
 """Comparing what two regions have, range by range: the answering side of anti-entropy.
 
-A range is [start, end) of bucket id + raw key. Its digest is over what merges: which versions and
-tombstones there are, and the marks of what may change of a version in place.
+A range is [start, end) of bucket id + raw key; behind all buckets are the entries, by path. Its
+digest is over what merges: which versions, tombstones and entries there are, and the marks of what
+may change of them in place.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import NamedTuple
 from amur.limits import MIB
 from amur.meta import keys
 from amur.meta.engine import STOP, Entry, Visitor
+from amur.meta.entries import state
 from amur.meta.log import Changed
 from amur.meta.records import ObjectRecord, decode
 from amur.objects.core import Core
+from amur.objects.replication.entries import entries_range, entry_of
 from amur.objects.replication.items import bucket_item, items_of
 from amur.regions.messages import BucketsAsk, Digest, DigestAsk, Item, Items, ItemsAsk
 
@@ -62,6 +65,7 @@ async def _marks(core: Core, start: bytes, end: bytes, limit: int) -> tuple[list
             (keys.MARKERS + start, keys.MARKERS + end, tables.visitor(_version)),
             (*_escaped(keys.VERSIONS, start, end), tables.visitor(_version)),
             (*_escaped(keys.TOMBSTONES, start, end), tables.visitor(_grave)),
+            (*entries_range(start, end), tables.visitor(_entry)),
         ]
     )
     return tables.result()
@@ -122,6 +126,13 @@ def _version(entry: Entry) -> Mark:
 def _grave(entry: Entry) -> Mark:
     bucket_id, key, version = keys.split_tombstone(entry.key)
     return Mark(bucket_id + key, Changed(bucket_id, key, version), b"", len(key))
+
+
+def _entry(entry: Entry) -> Mark:
+    path, record = entry_of(entry)
+    place = keys.ENTRIES_ID + path
+    size = len(path) + len(entry.value)
+    return Mark(place, Changed(keys.ENTRIES_ID, path, None), state(record), size)
 
 
 def digest_of(found: list[Mark]) -> bytes:

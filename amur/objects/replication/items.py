@@ -1,4 +1,4 @@
-"""Reading the replicated state of versions and buckets, as it is sent to peers.
+"""Reading the replicated state of versions, buckets and entries, as it is sent to peers.
 
 What is local to this region stays here: extents, and an inline body where the receiver may not
 hold it.
@@ -26,6 +26,7 @@ from amur.meta.records import (
 )
 from amur.objects.core import Core
 from amur.objects.history import null_in_history
+from amur.objects.replication.entries import entry_items
 from amur.regions.messages import Item
 
 log = structlog.get_logger("amur.regions")
@@ -51,11 +52,13 @@ async def items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[It
 
 
 async def _items_of(core: Core, changed: Sequence[Changed], peer: str) -> list[Item]:
-    versions = [each for each in changed if each.bucket]
+    entries = [each for each in changed if each.bucket == keys.ENTRIES_ID]
+    versions = [each for each in changed if each.bucket and each.bucket != keys.ENTRIES_ID]
     names = {each.key.decode() for each in changed if not each.bucket}
     buckets = await core.buckets_of({each.bucket for each in versions})
     names |= {bucket.name for bucket in buckets.values()}
     items = [await bucket_item(core, name) for name in sorted(names)]
+    items += await entry_items(core, entries)
     newest = await core.engine.get_many(
         [keys.object_key(each.bucket, each.key) for each in versions]
     )

@@ -1,0 +1,112 @@
+"""Who signed a request: finds the key that it names, verifies, and refuses keys that are over.
+
+What can't be verified is counted by key and address; beyond AUTH_FAILURES_PER_SECOND the next ones
+of the same key and address are told to slow down, unread (guessing secrets takes for ever).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from typing import NamedTuple
+
+from amur.gateway.errors import S3Error
+from amur.gateway.request import Request
+from amur.gateway.sigv4 import Authentication, authenticate, claimed
+from amur.iam.access import Access
+from amur.iam.model import NANOSECONDS
+from amur.iam.service import Iam, TokenRefused
+from amur.limits import AUTH_FAILURES_PER_SECOND
+
+FAILURES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
+
+
+class Signer(NamedTuple):
+    """Who a request or form says that it is from: `secrets` are those that may have signed it."""
+
+    key_id: str
+    access: Access | None
+    secrets: tuple[str, ...]
+
+    def find(self, key_id: str) -> tuple[str, ...]:
+        """For a verifier, which parses the claim by itself."""
+        return self.secrets if key_id == self.key_id else ()
+
+
+class Signers:
+    """Of one process."""
+
+    def __init__(
+        self, iam: Iam, max_expires_s: int, failures_per_second: int = AUTH_FAILURES_PER_SECOND
+    ) -> None:
+        self.iam = iam
+        self._max_expires_s = max_expires_s
+        self._failures_max = failures_per_second
+        self._second = 0
+        self._failures: dict[tuple[str, str], int] = {}  # of this second, by key and address
+
+    async def verify(
+        self, request: Request, services: Container[str], body_sha256: str, now_s: int
+    ) -> tuple[Authentication, Access | None]:
+        """Raises S3Error; the access is None of the anonymous."""
+        key_id, token = claimed(request.headers, request.params)
+        signer = await self.signer(request, key_id, token, now_s)
+        try:
+            authentication = authenticate(
+                request.method,
+                request.path,
+                request.raw_query,
+                request.pairs,
+                find_secrets=signer.find,
+                now_s=now_s,
+                max_expires_s=self._max_expires_s,
+                services=services,
+                body_sha256=body_sha256,
+            )
+        except S3Error as error:
+            self.failed(request, key_id, error)
+            raise
+        if not authentication.key_id:
+            return authentication, None
+        self.admit(signer, authentication.service, now_s)
+        return authentication, signer.access
+
+    async def signer(self, request: Request, key_id: str, token: str, now_s: int) -> Signer:
+        """The key that is named, not yet proven. Raises S3Error InvalidToken, SlowDown."""
+        if not key_id and not token:
+            return _NOBODY
+        if now_s != self._second:
+            self._second, self._failures = now_s, {}
+        elif self._failures.get((key_id, request.address), 0) >= self._failures_max:
+            raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
+        try:
+            access = await self.iam.find(key_id, token)
+        except TokenRefused as error:
+            told = S3Error("InvalidToken", str(error))
+            self.failed(request, key_id, told)
+            raise told from None
+        secrets = () if access is None else access.secrets_at(now_s * NANOSECONDS)
+        return Signer(key_id, access, secrets)
+
+    def failed(self, request: Request, key_id: str, error: S3Error) -> None:
+        """Count what was not verified."""
+        if error.code in FAILURES:
+            name = key_id, request.address
+            self._failures[name] = self._failures.get(name, 0) + 1
+
+    def admit(self, signer: Signer, service: str, now_s: int) -> None:
+        """Of a key whose signature holds: raise S3Error if it is over."""
+        access = signer.access
+        assert access is not None
+        if access.problem:
+            raise S3Error("InvalidAccessKeyId", access.problem, AWSAccessKeyId=signer.key_id)
+        if access.expires_ns and access.expires_ns <= now_s * NANOSECONDS:
+            if access.principal.parent:
+                raise S3Error("ExpiredToken")
+            raise S3Error("AccessDenied", "The access key has expired.")
+        self.iam.used(access, service, now_s)
+
+
+_NOBODY = Signer("", None, ())
+
+FindSecrets = Callable[[str], Sequence[str]]
+"""The secrets that a key may sign with now; none of an unknown key."""
