@@ -296,8 +296,11 @@ class Settings(BaseSettings):
         return self
 
 
-_OF_CLIENTS = {"AMUR_ENDPOINT", "AMUR_ACCESS_KEY_ID", "AMUR_SECRET_ACCESS_KEY"}
-"""Of the commands that talk to a server (amur/cli/connection.py)."""
+_OF_CLIENTS = {
+    "AMUR_ENDPOINT", "AMUR_IAM_ENDPOINT", "AMUR_ACCESS_KEY_ID", "AMUR_SECRET_ACCESS_KEY",
+    "AMUR_ORGANIZATION",
+}  # fmt: skip
+"""Of the commands that talk to a server (amur/cli/connection.py, iam_remote.py)."""
 
 
 class _FileSource(PydanticBaseSettingsSource):

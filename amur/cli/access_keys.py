@@ -16,6 +16,8 @@ from amur.cli.tables import Column
 
 app = typer.Typer(help="Access keys: who may what, until when.", no_args_is_help=True)
 
+_SOON_S = 2 * 86_400  # what ends sooner is told by the minute, else by the day
+
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name if no other has it.")]
 PolicyArn = Annotated[
     str, typer.Option("--policy-arn", "--policy", metavar="POLICY", help="Its name or ARN.")
@@ -44,10 +46,16 @@ def key_row(row: dict[str, Any]) -> dict[str, Any]:
     """The server's row as commands show it."""
     return {
         "id": row["access_key_id"], "name": row["username"], "status": row["status"],
-        "expires": row["expires_at"], "created": row["created_at"], "creator": row["creator"],
+        "expires": row["expires_at"], "created": _made_at(row), "creator": row["creator"],
         "member": row["human_creator"], "last_used": row["last_used_at"],
         "organization": row["namespace_id"], "roles": row["buckets_role"], "tags": row["tags"],
     }  # fmt: skip
+
+
+def _made_at(row: dict[str, Any]) -> str:
+    """"" of a key of the settings, which nobody has made."""
+    text: str = row["created_at"]
+    return "" if text.startswith("1970-") else text
 
 
 def state(row: dict[str, Any]) -> str:
@@ -58,7 +66,9 @@ def state(row: dict[str, Any]) -> str:
         return "active"
     if moments.is_past(row["expires"]):
         return "expired"
-    return f"until {moments.shown(row['expires'])[:16]}"
+    at = moments.shown(row["expires"])
+    is_far = not moments.is_past(moments.before(row["expires"], _SOON_S))
+    return f"until {at[:10] if is_far else at[5:16]}"
 
 
 def list_(
@@ -81,11 +91,16 @@ def list_(
 
     columns = [
         Column("id", lambda row: row["id"]), Column("name", lambda row: row["name"], "fold"),
-        Column("state", state), Column("roles", lambda row: roles_shown(row["roles"]), "fold"),
+        Column("state", state), Column("roles", _roles, "fold"),
     ]  # fmt: skip
     if policies:
         columns.append(Column("policies", lambda row: "\n".join(row["policies"]) or "-", "fold"))
     tables.show(iam.out, rows(), columns, "access keys", lambda: following)
+
+
+def _roles(row: dict[str, Any]) -> str:
+    shown = roles_shown(row["roles"])
+    return "as its member" if row["member"] and shown == "-" else shown
 
 
 def _attached(iam: IamRemote) -> dict[str, list[str]]:
@@ -124,12 +139,8 @@ def assign(
     bucket: new_key.Buckets = None,
     role: new_key.Roles = None,
     admin: new_key.Admin = False,
-    revoke_roles: Annotated[
-        bool, typer.Option("--revoke-roles", help="Without any role.")
-    ] = False,
-    add: Annotated[
-        bool, typer.Option("--add", help="Keep its roles on other buckets.")
-    ] = False,
+    revoke_roles: Annotated[bool, typer.Option("--revoke-roles", help="Without any role.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Keep its roles on other buckets.")] = False,
 ) -> None:
     """Give a key roles on buckets, instead of those that it has."""
     grants = new_key.grants_of(bucket or (), role or (), admin=admin)
@@ -166,7 +177,9 @@ def rotate(
     until = f"works until {moments.shown(moments.time_of(overlap))}" if overlap else "is void"
     iam.out.document(
         {"action": "rotated", "id": key_id, "secret": secret, "overlap_seconds": overlap_s},
-        export_lines([f"access key {key_id}: the old secret {until}"], iam.endpoint, key_id, secret),
+        export_lines(
+            [f"access key {key_id}: the old secret {until}"], iam.endpoint, key_id, secret
+        ),
     )
 
 
@@ -227,7 +240,8 @@ def attach(iam: IamRemote, key_id: str, policy: str, *, is_on: bool) -> None:
 def list_policies(iam: IamRemote, key: Key) -> None:
     """List the policies of a key."""
     columns = [
-        Column("name", lambda row: row["name"], "fold"), Column("arn", lambda row: row["arn"], "cut")
+        Column("name", lambda row: row["name"], "fold"),
+        Column("arn", lambda row: row["arn"], "cut"),
     ]  # fmt: skip
     tables.show(iam.out, iam.policies_of(iam.key_id(key)), columns, "policies")
 
@@ -242,9 +256,7 @@ def disable(iam: IamRemote, key: Key) -> None:
     _update(iam, key, "disabled", {"Status": "Inactive"}, "is disabled")
 
 
-def rename(
-    iam: IamRemote, key: Key, name: Annotated[str, typer.Argument(metavar="NAME")]
-) -> None:
+def rename(iam: IamRemote, key: Key, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     """Give a key another name."""
     _update(iam, key, "renamed", {"Name": name}, f"is called {name} now")
 
@@ -265,5 +277,3 @@ def _update(iam: IamRemote, key: str, did: str, given: dict[str, str], said: str
     iam.call("UpdateAccessKey", {"AccessKeyId": key_id, **given})
     changed = {name.lower(): value for name, value in given.items()}
     iam.out.document({"action": did, "id": key_id, **changed}, [f"access key {key_id} {said}"])
-
-

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -13,15 +15,15 @@ from amur.cli import moments, tables
 from amur.cli.address import printable
 from amur.cli.iam_remote import IamRemote, iam_command
 from amur.cli.remote import Problem
-from amur.cli.tables import Column
 
 PAGE_MAX = 1000  # of the server
 FOLLOW_SECONDS = 2.0
-LATE_SECONDS = "60s"  # events of other regions come late; so far back is asked again
+LATE_SECONDS = 60  # as much later an event of another region may arrive, and still be shown
 SEEN_MAX = 20_000  # ids of events that are not to be shown again
 _DECISIONS = {"denied": "Denied", "allowed": "Allowed"}
-_KEY_CHARS = 10
-_REASON_CHARS = 24
+_ID_CHARS = 30  # of an access key
+_KEY_CHARS = 10  # of it, in a narrow place
+WIDE = 140  # columns from which on nothing is shortened
 
 
 def register(main: typer.Typer) -> None:
@@ -37,7 +39,8 @@ def audit(
         str, typer.Option("--key", metavar="KEY", help="Who did it, or to which key it was done.")
     ] = "",
     action: Annotated[
-        str, typer.Option("--action", metavar="ACTION", help="As s3:GetObject; iam:* is all of iam.")
+        str,
+        typer.Option("--action", metavar="ACTION", help="As s3:GetObject; iam:* is all of iam."),
     ] = "",
     decision: Annotated[str, typer.Option("--decision", metavar="denied|allowed")] = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The last N.")] = 100,
@@ -57,11 +60,16 @@ def audit(
         "AllOrganizations": "true" if everybody else "",
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value}
-    events = _last(iam, given, limit)
+    events = _last(iam, given, PAGE_MAX if follow else limit)
     if follow:
+        _said(iam, events[-limit:])
         _follow(iam, given, events)
+    if iam.out.is_for_people:
+        _said(iam, events)
     else:
-        tables.show(iam.out, events, _columns(events), "events")
+        iam.out.items(events, str)
+    if not events:
+        iam.out.remark("no events")
 
 
 def _last(iam: IamRemote, given: dict[str, str], limit: int) -> list[dict[str, Any]]:
@@ -89,27 +97,70 @@ def event_row(event: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _columns(events: list[dict[str, Any]]) -> list[Column]:
-    """Without a terminal all of it; the key in short where places are rare."""
-    is_narrow = tables.width() < 160  # noqa: PLR2004
-    columns = [
-        Column("time", lambda row: moments.shown(row["time"])[5:] if is_narrow
-               else moments.shown(row["time"])),
-        Column("key", lambda row: short_key(row["key"]) if is_narrow else row["key"] or "-"),
-        Column("decision", lambda row: row["decision"].upper() if not is_narrow
-               else ("no" if row["decision"] == "denied" else "ok")),
-        Column("action", lambda row: row["action"], "cut"),
-        Column("resource", lambda row: short_resource(row["resource"]), "cut"),
-    ]  # fmt: skip
-    return columns if events else columns
+# --- lines ---
 
 
-def short_key(key_id: str) -> str:
-    return key_id if len(key_id) <= _KEY_CHARS else f"{key_id[: _KEY_CHARS - 1]}…"
+def _said(iam: IamRemote, rows: Iterable[dict[str, Any]]) -> None:
+    """Each on a line of its own; in JSON, too, as nobody knows when it ends."""
+    wide = tables.width()
+    for row in rows:
+        if iam.out.is_for_people:
+            for line in lines_of(row, wide):
+                typer.echo(line)
+        else:
+            typer.echo(msgspec.json.encode(row))
 
 
-def short_resource(arn: str) -> str:
-    """`bucket/key` of S3, `user/tid_...` of what is administered."""
-    return arn.rpartition(":")[2] if arn.startswith("arn:aws:iam") else arn.removeprefix(
-        "arn:aws:s3:::"
-    )
+def lines_of(row: dict[str, Any], wide: int) -> list[str]:
+    """One line; in a narrow place it is cut, and why something was refused follows below."""
+    is_denied = row["decision"] == "denied"
+    time_shown, key, resource = moments.shown(row["time"]), row["key"] or "-", row["resource"]
+    verdict = "DENIED" if is_denied else "ok"
+    why = printable("; ".join(_why(row)))
+    if wide >= WIDE:
+        head = f"{time_shown}  {key:<{_ID_CHARS}}  {verdict:<6}  {row['action']:<26}  {resource}"
+        return [f"{printable(head)}  ({why})"]
+    resource = resource.removeprefix("arn:aws:s3:::")
+    if resource.startswith("arn:"):
+        resource = resource.rpartition(":")[2]
+    key = _cut(key, _KEY_CHARS)
+    head = f"{time_shown[5:]}  {key:<{_KEY_CHARS}}  {verdict:<6}  {row['action']:<20}  {resource}"
+    return [_cut(printable(head), wide), *(tables.wrapped(why, indent=4) if is_denied else ())]
+
+
+def _why(row: dict[str, Any]) -> Iterator[str]:
+    if row["times"] > 1:
+        yield f"{row['times']} times"
+    if row["reason"]:
+        yield row["reason"]
+    if row["source_ip"]:
+        yield f"from {row['source_ip']}"
+    for name, value in row["detail"].items():
+        if value:
+            yield f"{name} {value if isinstance(value, str | int) else _json(value)}"
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _cut(text: str, chars: int) -> str:
+    return text if len(text) <= chars else text[: chars - 1] + "…"
+
+
+# --- what happens from now on ---
+
+
+def _follow(iam: IamRemote, given: dict[str, str], events: list[dict[str, Any]]) -> NoReturn:
+    """Events of other regions come late: the time before the newest is asked for again."""
+    seen = deque((each["id"] for each in events), SEEN_MAX)
+    newest = max((each["time"] for each in events), default="")
+    while True:
+        sys.stdout.flush()
+        time.sleep(FOLLOW_SECONDS)
+        window = {"Since": moments.before(newest, LATE_SECONDS)} if newest else {}
+        known = set(seen)
+        found = [each for each in _last(iam, given | window, SEEN_MAX) if each["id"] not in known]
+        _said(iam, found)
+        seen.extend(each["id"] for each in found)
+        newest = max([newest, *(each["time"] for each in found)])

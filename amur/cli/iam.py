@@ -15,10 +15,5 @@ def register(main: typer.Typer) -> None:
     main.add_typer(app, name="iam")
     for commands in (iam_policies, iam_members, iam_shares, iam_simulate):
         commands.register(app)
-    iam_members_of_main(main)
-
-
-def iam_members_of_main(main: typer.Typer) -> None:
-    """Tigris has them at the top, too."""
-    main.add_typer(iam_members.organizations, name="organizations", hidden=True)
+    main.add_typer(iam_members.organizations, name="organizations", hidden=True)  # as Tigris has it
     main.add_typer(iam_members.organizations, name="orgs", hidden=True)

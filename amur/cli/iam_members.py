@@ -57,7 +57,7 @@ def member_of(iam: IamRemote, text: str) -> dict[str, Any]:
     for row in _members(iam):
         if row["id"] == text or row["email"] == text.strip().lower():
             return row
-    raise Problem(f"{text} is not a member")
+    raise Problem(f"there is no member {text}")
 
 
 def _role(text: str) -> str:

@@ -190,9 +190,6 @@ def _update_edited(iam: IamRemote, given: dict[str, str], before: str) -> None:
     draft = source.Draft(before)
     while True:
         text = draft.edited()
-        if text == before:
-            draft.done()
-            raise Problem("nothing was changed")
         try:
             source.warn(iam.out, text)
             _update(iam, given | {"PolicyDocument": text})
@@ -274,7 +271,7 @@ def templates(
     from amur.iam.policy.templates import TEMPLATES
 
     chosen = [source.template_of(name)] if name else list(TEMPLATES.values())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": each.name, "description": each.description,
          "parameters": [
              {"name": one.name, "help": one.help, "required": one.required,
@@ -288,7 +285,8 @@ def templates(
         return
     columns = [
         Column("parameter", lambda row: f"  {row['name']}"),
-        Column("how often", lambda row: _how_often(row)), Column("", lambda row: row["help"], "fold"),
+        Column("how often", _how_often),
+        Column("", lambda row: row["help"], "fold"),
     ]  # fmt: skip
     for number, row in enumerate(rows):
         if number:

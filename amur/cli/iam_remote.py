@@ -1,7 +1,7 @@
 """Commands that administer access: the query protocol in its JSON flavour, signed by botocore.
 
-`@iam_command(app, "list")` makes a command of `def list_(iam: IamRemote, ...)`, as `command` does of
-(remote, ...), with the option `--organization`. Members and organizations are on the IAM port only.
+`iam_command(app, "list")` makes a command of `def list_(iam: IamRemote, ...)`, as `command` does of
+(remote, ...), with the option `--organization`. Members and organizations: on the IAM port only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Refused(Problem):
 
 
 class IamRemote:
-    """What one command asks the server about access. Methods raise Problem and what botocore does."""
+    """What one command asks about access. Methods raise Problem, and what botocore raises."""
 
     def __init__(self, remote: Remote, organization: str = "") -> None:
         self.remote = remote
@@ -112,9 +112,9 @@ class IamRemote:
         from botocore.utils import get_environ_proxies
 
         return URLLib3Session(
-            verify=os.environ.get("AWS_CA_BUNDLE") or True,
+            verify=os.environ.get("AWS_CA_BUNDLE") or True,  # type: ignore[arg-type]
             proxies=get_environ_proxies(self.endpoint),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=(CONNECT_SECONDS, READ_SECONDS),  # type: ignore[arg-type]
         )
 
     def close(self) -> None:

@@ -36,7 +36,8 @@ def simulate(
     document: Annotated[
         list[str] | None,
         typer.Option(
-            "--document", metavar="FILE|-|JSON",
+            "--document",
+            metavar="FILE|-|JSON",
             help="As if the key had this policy, too; without --key by it alone. May be repeated.",
         ),
     ] = None,
@@ -119,7 +120,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     word = "ALLOWED" if row["allowed"] else "DENIED"
     return [
         f"{word} {row['action']} on {row['resource']}: {row['by']}",
-        *(f"  {each}" for each in row["explanation"]),
+        *(f"  {each}" for each in row["explanation"] if not each.endswith(f" by {row['by']}")),
         *(f"  not known here: {each}; give it by --context" for each in row["missing_context"]),
     ]
 
@@ -127,7 +128,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
 def temporary(
     iam: IamRemote,
     expires: Annotated[
-        str, typer.Option("--expires", metavar="SPAN", help="15m to 36h, say [1h].")
+        str, typer.Option("--expires", metavar="SPAN", help="1m to 7d [1h].")
     ] = "1h",
     policy: Annotated[
         str,

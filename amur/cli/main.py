@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from amur.cli import buckets, bundle, changing, cluster, configure, copying, edge, listing, objects
+from amur.cli import (
+    access_keys,
+    audit,
+    buckets,
+    bundle,
+    changing,
+    cluster,
+    configure,
+    copying,
+    edge,
+    iam,
+    listing,
+    objects,
+)
 from amur.cli.errors import UsageError, refuse
 
 app = typer.Typer(
@@ -162,7 +175,10 @@ def restore(
     copies.restore(source, data, take_over=take_over)
 
 
-for _commands in (configure, listing, copying, changing, bundle, buckets, objects, cluster, edge):
+for _commands in (
+    configure, listing, copying, changing, bundle, buckets, objects, access_keys, iam, audit,
+    cluster, edge,
+):  # fmt: skip
     _commands.register(app)
 
 

@@ -39,6 +39,11 @@ def time_of(text: str, *, ago: bool = False) -> str:
     return values.iso(at)
 
 
+def before(text: str, span_s: int) -> str:
+    """So long before a time that the server has told, in the same form."""
+    return values.iso((values.instant(text) or 0) - span_s * _BILLION)
+
+
 def is_past(text: str) -> bool:
     """Of a time that the server has told."""
     return (values.instant(text) or 0) <= SystemClock().now_ns()

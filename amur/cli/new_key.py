@@ -4,9 +4,8 @@ taken back when a step fails."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 

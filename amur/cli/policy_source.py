@@ -161,6 +161,7 @@ class Draft:
     """A document in an editor's file, which is kept until `done`."""
 
     def __init__(self, text: str) -> None:
+        self._before = text
         folder = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - a name nobody can guess, O_EXCL
         self.file = Path(folder) / f"amur-policy-{secrets.token_hex(8)}.json"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -168,15 +169,20 @@ class Draft:
             out.write(text)
 
     def edited(self) -> str:
-        """What it is when the editor has ended. Raises Problem."""
+        """What it is when the editor has ended. Raises Problem, also when nothing was changed."""
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
         try:
             done = subprocess.run([*shlex.split(editor), str(self.file)], check=False)
         except OSError as error:
+            self.done()
             raise Problem(f"can't start the editor {editor}: {error.strerror}") from None
+        text = self.file.read_text(encoding="utf-8")
+        if text == self._before:
+            self.done()
+            raise Problem("nothing was changed")
         if done.returncode:
             raise Problem(f"the editor has failed; {self.file} has the document")
-        return self.file.read_text(encoding="utf-8")
+        return text
 
     def done(self) -> None:
         self.file.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,9 @@ from amur.cli.address import printable
 from amur.cli.output import Output, Row
 
 _UNBOUNDED = 4000  # columns
+_FOLD_MIN = 6
+_CUT_MIN = 10
+_GAP = "  "
 
 
 class Column(NamedTuple):
@@ -65,22 +68,43 @@ def lines(
     from rich.table import Table
     from rich.text import Text
 
-    columns = list(columns)
-    table = Table(box=None, pad_edge=False, show_header=titles)
-    for column in columns:
+    columns, rows = list(columns), list(rows)
+    cells = [[_printable(column.of(row)) for column in columns] for row in rows]
+    _cut(columns, cells, wide)
+    table = Table(box=None, padding=(0, len(_GAP), 0, 0), pad_edge=False, show_header=titles)
+    for at, column in enumerate(columns):
+        is_fold = column.fit == "fold"
+        natural = _natural(column, [row[at] for row in cells])
         table.add_column(
             Text(column.title.upper()),
-            no_wrap=column.fit != "fold",
-            overflow="fold" if column.fit == "fold" else "ellipsis",
-            min_width=max((len(column.of(row)) for row in rows), default=0)
-            if column.fit == "keep"
-            else None,
+            no_wrap=not is_fold,
+            overflow="fold" if is_fold else "ellipsis",
+            min_width=min(natural, _FOLD_MIN) if is_fold else natural,
         )
-    for row in rows:
-        table.add_row(*(Text(_printable(column.of(row))) for column in columns))
+    for row_cells in cells:
+        table.add_row(*map(Text, row_cells))
     file = StringIO()
     Console(file=file, width=wide, no_color=True, highlight=False).print(table)
     return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def _natural(column: Column, cells: Sequence[str]) -> int:
+    """Columns of its longest line."""
+    found = [len(line) for cell in cells for line in cell.split("\n")]
+    return max([len(column.title), *found])
+
+
+def _cut(columns: Sequence[Column], cells: list[list[str]], wide: int) -> None:
+    """In place: the one column that may be cut takes what the others leave."""
+    fits = [column.fit for column in columns]
+    if "cut" not in fits:
+        return
+    at = fits.index("cut")
+    widths = [_natural(column, [row[n] for row in cells]) for n, column in enumerate(columns)]
+    left = max(wide - sum(widths) + widths[at] - len(_GAP) * (len(columns) - 1), _CUT_MIN)
+    for row in cells:
+        if len(row[at]) > left:
+            row[at] = row[at][: left - 1] + "…"
 
 
 def _printable(text: str) -> str:
@@ -88,8 +112,11 @@ def _printable(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def wrapped(text: str) -> list[str]:
+def wrapped(text: str, indent: int = 0) -> list[str]:
     """Lines of plain text."""
     import textwrap
 
-    return textwrap.wrap(printable(text), max(width(), 20)) or [""]
+    margin = " " * indent
+    return textwrap.wrap(
+        printable(text), max(width(), 20), initial_indent=margin, subsequent_indent=margin
+    )

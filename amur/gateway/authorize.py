@@ -13,7 +13,7 @@ from amur.gateway.context import Context
 from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
 from amur.gateway.policy_context import NeedsDocument, NeedsRecord, RequestContext
-from amur.gateway.rights import ARN, Rights
+from amur.gateway.rights import ARN, Rights, is_unrestricted
 from amur.iam.acl import Need
 from amur.iam.deciding import may_have_acl, verdict_elsewhere
 from amur.objects.errors import NoSuchKey, NoSuchVersion, VersionIsMarker
@@ -49,7 +49,10 @@ async def authorize(ctx: Context) -> None:
         if not endpoint.is_iam:  # each of its operations is authorised by itself
             _authorize_account(ctx)
         return
-    rights = ctx.rights = await _rights(ctx, request.bucket)
+    record = await ctx.store.bucket(request.bucket)
+    if ctx.access is not None and is_unrestricted(ctx.access, record):
+        return
+    rights = ctx.rights = Rights(ctx.access, record, ctx.conditions, ctx.note_refusal)
     if endpoint.need is Need.READ or endpoint.need is Need.OBJECT_OWNER:
         await _authorize_object(ctx, rights)
     elif endpoint.name in _OF_MANY_KEYS:
@@ -161,7 +164,8 @@ async def authorize_source(ctx: Context, source: tuple[str, str, str]) -> Permit
     if ctx.principal.is_root:
         return None
     action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-    rights = await _rights(ctx, name, ctx.conditions_of(True, version_id))
+    record = await ctx.store.bucket(name)
+    rights = Rights(ctx.access, record, ctx.conditions_of(True, version_id), ctx.note_refusal)
     return rights.permit_key(action, key, Need.READ)
 
 
@@ -197,11 +201,6 @@ async def authorize_key(ctx: Context, action: str, key: str, version_id: str) ->
     except NeedsRecord:
         await _read_for_conditions(ctx, key, version_id, conditions)
         rights.check(action, key, need)
-
-
-async def _rights(ctx: Context, bucket: str, conditions: RequestContext | None = None) -> Rights:
-    record = await ctx.store.bucket(bucket)
-    return Rights(ctx.access, record, conditions or ctx.conditions, ctx.note_refusal)
 
 
 async def _expect_owner(ctx: Context, bucket: str, header: str) -> None:

@@ -35,7 +35,7 @@ class Context:
     now_s: int = 0  # wall clock when the request arrived, epoch seconds
     signed_s: int = 0  # when it was signed; 0: it was not
     permit: Permit | None = None  # for the store's reads; None when the bucket's right is enough
-    rights: Rights | None = None  # in the request's bucket; None: everything (the root key)
+    rights: Rights | None = None  # in the request's bucket; None: everything
     _conditions: RequestContext | None = None
 
     @property

@@ -165,6 +165,19 @@ class Rights:
         return S3Error("AccessDenied", f"{who} may not {action} on {resource}: {verdict}.")
 
 
+def is_unrestricted(access: Access, bucket: BucketRecord) -> bool:
+    """Whether the caller may everything in the bucket: an administrator of its organization, and
+    nowhere is there a policy that could say otherwise."""
+    return (
+        access.principal.is_admin
+        and access.principal.owner == bucket.owner
+        and not bucket.policy
+        and access.policies is None
+        and access.session is None
+        and not access.has_lost_policy
+    )
+
+
 def object_acl(bucket: BucketRecord, record: ObjectRecord) -> str:
     """The ACL that counts for an object."""
     return record.acl if record.acl and bucket.object_acl else bucket.acl

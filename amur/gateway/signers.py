@@ -1,12 +1,14 @@
 """Who signed a request: finds the key that it names, verifies, and refuses keys that are over.
 
-What can't be verified is counted by key and address; beyond AUTH_FAILURES_PER_SECOND the next ones
-of the same key and address are told to slow down, unread (guessing secrets takes for ever).
+What can't be verified is counted by key and address (an IPv6 network of 64 bits is one address),
+all unknown keys of an address together; beyond AUTH_FAILURES_PER_SECOND the next ones of the same
+second are told to slow down, whatever they have signed: guessing takes for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from amur.gateway.errors import S3Error
@@ -17,6 +19,7 @@ from amur.iam.model import NANOSECONDS
 from amur.iam.service import Iam, TokenRefused
 from amur.limits import AUTH_FAILURES_PER_SECOND
 
+FAILURES_KEPT_MAX = 10_000  # keys and addresses that are told apart within a second
 FAILURES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 
 
@@ -63,7 +66,7 @@ class Signers:
                 body_sha256=body_sha256,
             )
         except S3Error as error:
-            self.failed(request, key_id, error)
+            self.failed(request, signer, error)
             raise
         if not authentication.key_id:
             return authentication, None
@@ -76,22 +79,28 @@ class Signers:
             return _NOBODY
         if now_s != self._second:
             self._second, self._failures = now_s, {}
-        elif self._failures.get((key_id, request.address), 0) >= self._failures_max:
-            raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
         try:
             access = await self.iam.find(key_id, token)
         except TokenRefused as error:
+            self._check(request, "")
             told = S3Error("InvalidToken", str(error))
-            self.failed(request, key_id, told)
+            self.failed(request, _NOBODY, told)
             raise told from None
+        if self._failures:
+            self._check(request, key_id if access is not None else "")
         secrets = () if access is None else access.secrets_at(now_s * NANOSECONDS)
         return Signer(key_id, access, secrets)
 
-    def failed(self, request: Request, key_id: str, error: S3Error) -> None:
+    def _check(self, request: Request, key_id: str) -> None:
+        if self._failures.get((key_id, _network(request.address)), 0) >= self._failures_max:
+            raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
+
+    def failed(self, request: Request, signer: Signer, error: S3Error) -> None:
         """Count what was not verified."""
         if error.code in FAILURES:
-            name = key_id, request.address
-            self._failures[name] = self._failures.get(name, 0) + 1
+            name = signer.key_id if signer.access is not None else "", _network(request.address)
+            if name in self._failures or len(self._failures) < FAILURES_KEPT_MAX:
+                self._failures[name] = self._failures.get(name, 0) + 1
 
     def admit(self, signer: Signer, service: str, now_s: int) -> None:
         """Of a key whose signature holds: raise S3Error if it is over."""
@@ -107,6 +116,17 @@ class Signers:
 
 
 _NOBODY = Signer("", None, ())
+
+
+def _network(address: str) -> str:
+    """Whoever has an IPv6 address has 2**64 of them."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
+
 
 FindSecrets = Callable[[str], Sequence[str]]
 """The secrets that a key may sign with now; none of an unknown key."""

@@ -70,6 +70,7 @@ class Keys:
         expires_ns: int = 0,
         member: str = "",
         tags: Mapping[str, str] | None = None,
+        status: Status = Status.ACTIVE,
     ) -> tuple[AccessKey, str]:
         """A key of the actor's organization, and its secret, which nobody can be told again.
 
@@ -87,7 +88,7 @@ class Keys:
         values: dict[str, Any] = {
             "organization": org,
             "name": name,
-            "status": Status.ACTIVE.value,
+            "status": status.value,
             "creator": actor.key_id,
             "created": self._now(),
             "expires": expires_ns,
@@ -305,7 +306,7 @@ class Keys:
             detail = {"key": key_id, "role": role}
             resource = f"arn:aws:s3:::{bucket}"
             await record_change(
-                transaction, self._registry, actor, "amur:ShareBucket", resource, detail
+                transaction, self._registry, actor, "iam:CreateShare", resource, detail
             )
             return Share(bucket, org, key_id, role, values["created"])  # type: ignore[arg-type]
 
@@ -327,7 +328,7 @@ class Keys:
                 transaction,
                 self._registry,
                 actor,
-                "amur:UnshareBucket",
+                "iam:DeleteShare",
                 f"arn:aws:s3:::{bucket}",
                 {"key": key_id},
             )

@@ -57,7 +57,7 @@ class Members:
                 raise IamError("EntityAlreadyExists", f"An organization {org} exists already.")
             record = await transaction.create(path, values)
             await record_change(
-                transaction, self._registry, actor, "amur:CreateOrganization", org, {"name": name}
+                transaction, self._registry, actor, "iam:CreateOrganization", org, {"name": name}
             )
             return _organization_of(path, record)
 
@@ -115,7 +115,7 @@ class Members:
                     raise IamError("EntityAlreadyExists", f"{email} is a member already.")
             record = await transaction.create(path, values, [paths.members_of(org)])
             detail = {"email": email, "role": role.value, "is_invited": is_invited}
-            await self._note(transaction, actor, "amur:AddMember", path, detail)
+            await self._note(transaction, actor, "iam:InviteMember", path, detail)
             return member_of(path, record)
 
         return await self._registry.transact(attempt)
@@ -140,7 +140,7 @@ class Members:
                 await _check_not_last_owner(transaction, actor.organization, path)
             transaction.set(path, {"role": role.value, "is_invited": False})
             detail = {"role": role.value}
-            await self._note(transaction, actor, "amur:SetMemberRole", path, detail)
+            await self._note(transaction, actor, "iam:UpdateMember", path, detail)
             return member_of(path, record)
 
         return await self._registry.transact(attempt)
@@ -154,7 +154,7 @@ class Members:
             disabled = await _disable_keys(transaction, actor.organization, member_id)
             detail = {"email": record.values["email"], "disabled": disabled}
             transaction.remove(path)
-            await self._note(transaction, actor, "amur:RemoveMember", path, detail)
+            await self._note(transaction, actor, "iam:RemoveMember", path, detail)
 
         await self._registry.transact(attempt)
 
@@ -180,7 +180,7 @@ class Members:
                 await _the_member(transaction, actor.organization, each)
             index = [paths.teams_of(actor.organization)]
             record = await transaction.create(path, values, index)
-            await self._note(transaction, actor, "amur:CreateTeam", path, {"name": name})
+            await self._note(transaction, actor, "iam:UpdateMember", path, {"name": name})
             return _team_of(path, record)
 
         return await self._registry.transact(attempt)
@@ -214,7 +214,7 @@ class Members:
             for each in members or ():
                 await _the_member(transaction, actor.organization, each)
             transaction.set(path, fields)
-            await self._note(transaction, actor, "amur:UpdateTeam", path, fields)
+            await self._note(transaction, actor, "iam:UpdateMember", path, fields)
             return _team_of(path, record)
 
         return await self._registry.transact(attempt)
@@ -223,7 +223,7 @@ class Members:
         async def attempt(transaction: Transaction) -> None:
             path, _ = await _the_team(transaction, actor.organization, team_id)
             transaction.remove(path)
-            await self._note(transaction, actor, "amur:DeleteTeam", path, {})
+            await self._note(transaction, actor, "iam:UpdateMember", path, {})
 
         await self._registry.transact(attempt)
 

@@ -13,7 +13,7 @@ from amur.iam.access import Access, parsed
 from amur.iam.deciding import BucketFacts, Verdict, verdict_elsewhere, verdict_on_bucket
 from amur.iam.key_entries import no_key
 from amur.iam.model import NANOSECONDS, IamError, NoSuchEntity, key_arn
-from amur.iam.policy import contextkeys, vocabulary
+from amur.iam.policy import contextkeys, values, vocabulary
 from amur.iam.policy.compiling import Compiled, principal_facts
 from amur.iam.policy.document import Kind, Policy, PolicyInvalid
 from amur.iam.policy.explain import explain
@@ -107,6 +107,9 @@ class Simulator:
         meant = _named(action)
         given = Given(self._context)
         access = self._access
+        unusable = access.problem or self._expired(given)
+        if unusable:
+            return Simulation(Verdict(False, unusable), (f"Denied: {unusable}",), ())
         if meant.level == vocabulary.SERVICE or meant.name in _IN_NO_BUCKET or bucket is None:
             bucket = None
             verdict = verdict_elsewhere(access, meant.name, resource, given)
@@ -121,6 +124,16 @@ class Simulator:
                 lines += [f"{each.name}: {each.why}" for each in told.statements]
                 lines += [] if verdict.is_allowed else [f"Needed: {each}" for each in told.needed]
         return Simulation(verdict, tuple(lines[:LINES_MAX]), tuple(sorted(given.missing)))
+
+
+    def _expired(self, given: Given) -> str:
+        """Why the key can't be used at the time that is imagined, "" when it can."""
+        ends = self._access.expires_ns
+        for text in given.values("aws:currenttime") or ():
+            at = values.instant(text)
+            if ends and at is not None and at >= ends:
+                return f"The access key expires at {values.iso(ends)}."
+        return ""
 
 
 def _named(action: str) -> vocabulary.Action:

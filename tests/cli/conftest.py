@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from amur.cli.main import app
-from amur.serve.testing import ServedAmur
+from amur.serve.testing import ServedAmur, free_port
 
 Amur = Callable[..., "subprocess.CompletedProcess[str]"]
 Cli = Callable[..., Any]
@@ -76,9 +76,17 @@ def server(
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedAmur]:
+def iam_place() -> str:
+    """Host and port of the IAM API's own listener of `store`."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, iam_place: str) -> Iterator[ServedAmur]:
     """Empty; each test makes buckets of its own."""
-    with ServedAmur(tmp_path_factory.mktemp("store") / "data", workers=1) as served:
+    directory = tmp_path_factory.mktemp("store") / "data"
+    settings = {"AMUR_IAM_LISTEN": iam_place}
+    with ServedAmur(directory, workers=1, environment=settings) as served:
         yield served
 
 
@@ -88,13 +96,16 @@ def s3(store: ServedAmur, connect: Callable[[ServedAmur], Any]) -> Any:
 
 
 @pytest.fixture
-def cli(store: ServedAmur, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+def cli(
+    store: ServedAmur, iam_place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Cli:
     """Run a command in this process, in `tmp_path`, against `store`."""
     for name in os.environ:
         if name.startswith(("AWS_", "AMUR_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    monkeypatch.setenv("AMUR_IAM_ENDPOINT", f"http://{iam_place}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret)
     monkeypatch.chdir(tmp_path)

@@ -79,7 +79,7 @@ async def _authorized(ctx: Context, reader: FormReader) -> PostUpload:
             reader, request.bucket, find_secrets=signer.find, now_s=ctx.now_s
         )
     except S3Error as error:
-        signers.failed(request, key_id, error)
+        signers.failed(request, signer, error)
         raise
     if upload.key_id:
         signers.admit(signer, "s3", ctx.now_s)

@@ -80,9 +80,8 @@ async def create_with_roles(call: Call) -> Answer:
         expires_ns=expires_ns,
         member=wanted.member,
         tags=wanted.tags,
+        status=status,
     )
-    if status is not Status.ACTIVE:  # nobody knows the secret yet
-        key = await keys.update(call.actor, key.id, status=status)
     result = {"AccessKey": key_with_secret(key, secret)}
     return Answer(result, {"CreateAccessKeyResult": result})
 

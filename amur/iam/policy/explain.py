@@ -159,9 +159,9 @@ def _near_misses(reports: tuple[StatementReport, ...]) -> list[str]:
         failed = [condition for condition in each.conditions if not condition.counts]
         missing = (not each.action, not each.resource, not each.principal, bool(failed))
         if each.effect == "Allow" and sum(missing) == 1:
-            found.append(f"{each.name} would allow it, but it {_but(each, failed)}")
+            found.append(f"{each.name} would allow it, but {_but(each, failed)}")
     return found[:HINTS_MAX]
 
 
 def _but(report: StatementReport, failed: list[ConditionReport]) -> str:
-    return "asks that " + "; ".join(map(str, failed)) if failed else report.why
+    return "; ".join(map(str, failed)) if failed else f"it {report.why}"

@@ -48,7 +48,7 @@ def test_a_condition_with_what_was_seen() -> None:
     assert found.statements[0].why == line
     assert found.needed == (
         f"an Allow of s3:GetObject on {OBJECT}",
-        f"job Statement[1] (Office) would allow it, but it asks that {line}",
+        f"job Statement[1] (Office) would allow it, but {line}",
     )
     absent = why(statement(Condition=OFFICE))
     assert absent.statements[0].why.endswith("does not hold (the request has nothing)")
