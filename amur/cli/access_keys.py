@@ -53,7 +53,7 @@ def key_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made_at(row: dict[str, Any]) -> str:
-    """"" of a key of the settings, which nobody has made."""
+    """ "" of a key of the settings, which nobody has made."""
     text: str = row["created_at"]
     return "" if text.startswith("1970-") else text
 

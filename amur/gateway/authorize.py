@@ -35,6 +35,9 @@ _OF_MANY_KEYS = frozenset({"DeleteObjects", "BundleObjects"})
 _WITH_MORE = frozenset({"PUT", "POST"})
 """Methods whose headers may ask for more than the endpoint's action."""
 
+_WITHOUT_ATTRIBUTES = frozenset({"uploadId", "tagging", "acl"})
+"""Sub-resources of requests that store no object: what their headers say of one is not stored."""
+
 _ANY_KEY = "*"
 
 
@@ -135,10 +138,10 @@ async def _authorize_headers(ctx: Context, rights: Rights) -> None:
     """What the headers of a request ask for besides."""
     request, key = ctx.request, ctx.request.key
     headers, params = request.headers, request.params
-    if key and "uploadId" not in params:
+    if key and _WITHOUT_ATTRIBUTES.isdisjoint(params):
         if "x-amz-tagging" in headers:
             await _check(ctx, rights, "s3:PutObjectTagging", key, ctx.endpoint.need)
-        if headers.get("x-amz-acl", "private") != "private" and "acl" not in params:
+        if headers.get("x-amz-acl", "private") != "private":
             await _check(ctx, rights, "s3:PutObjectAcl", key, ctx.endpoint.need)
     if headers.get("x-tigris-rename", "").lower() == "true":
         # whoever may not take the old name away may not rename

@@ -22,6 +22,7 @@ from amur.iam.deciding import (
 )
 from amur.iam.policy.compiling import Compiled
 from amur.iam.policy.document import Kind, PolicyInvalid
+from amur.iam.policy.statements import DENY, EVERYBODY, Policy, Statement
 from amur.objects.types import BucketRecord, ObjectRecord, Permit
 
 ARN = "arn:aws:s3:::"
@@ -189,7 +190,9 @@ def compiled_policy(document: str, bucket: str) -> Compiled:
     try:
         return Compiled([(bucket, parsed(document, Kind.BUCKET))])
     except PolicyInvalid:
-        return Compiled([(bucket, parsed(_REFUSES_ALL, Kind.BUCKET))])
+        everything = (ARN + bucket, f"{ARN}{bucket}/*")
+        statement = Statement(1, "NotUnderstood", DENY, ("*",), everything, (), (EVERYBODY,))
+        return Compiled([(bucket, Policy(Kind.BUCKET, (statement,)))])
 
 
 def facts_of(bucket: BucketRecord) -> BucketFacts:
@@ -200,12 +203,6 @@ def facts_of(bucket: BucketRecord) -> BucketFacts:
         compiled_policy(bucket.policy, bucket.name) if bucket.policy else None,
         RESTRICT_POLICY in bucket.public_block,
     )
-
-
-_REFUSES_ALL = (
-    '{"Version":"2012-10-17","Statement":[{"Sid":"PolicyNotUnderstood","Effect":"Deny",'
-    '"Principal":"*","Action":"*","Resource":"*"}]}'
-)
 
 
 def _is_absent(record: ObjectRecord | None) -> bool:

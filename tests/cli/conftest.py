@@ -96,9 +96,7 @@ def s3(store: ServedAmur, connect: Callable[[ServedAmur], Any]) -> Any:
 
 
 @pytest.fixture
-def cli(
-    store: ServedAmur, iam_place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Cli:
+def cli(store: ServedAmur, iam_place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
     """Run a command in this process, in `tmp_path`, against `store`."""
     for name in os.environ:
         if name.startswith(("AWS_", "AMUR_")):
