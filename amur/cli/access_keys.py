@@ -89,18 +89,22 @@ def list_(
             more = {"policies": attached.get(row["access_key_id"], [])} if policies else {}
             yield key_row(row) | more
 
+    title = "rights" if policies else "roles"
     columns = [
-        Column("id", lambda row: row["id"]), Column("name", lambda row: row["name"], "fold"),
-        Column("state", state), Column("roles", _roles, "fold"),
-    ]  # fmt: skip
-    if policies:
-        columns.append(Column("policies", lambda row: "\n".join(row["policies"]) or "-", "fold"))
+        Column("id", lambda row: row["id"]),
+        Column("name", lambda row: row["name"], "fold"),
+        Column("state", state),
+        Column(title, _rights, "fold"),
+    ]
     tables.show(iam.out, rows(), columns, "access keys", lambda: following)
 
 
-def _roles(row: dict[str, Any]) -> str:
-    shown = roles_shown(row["roles"])
-    return "as its member" if row["member"] and shown == "-" else shown
+def _rights(row: dict[str, Any]) -> str:
+    """Of a row with policies, these, too."""
+    rights = [roles_shown(row["roles"])] if row["roles"] else []
+    rights += ["as its member"] if row["member"] else []
+    rights += [f"policy {each}" for each in row.get("policies", ())]
+    return "\n".join(rights) or "-"
 
 
 def _attached(iam: IamRemote) -> dict[str, list[str]]:

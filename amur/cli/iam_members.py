@@ -86,10 +86,14 @@ def add(iam: IamRemote, email: User, role: Role = "member") -> None:
 
 
 def set_role(
-    iam: IamRemote, user: User, role: Annotated[str, typer.Argument(metavar="ROLE")]
+    iam: IamRemote,
+    user: User,
+    new: Annotated[str, typer.Argument(metavar="[ROLE]", help=f"{', '.join(_ROLES)}.")] = "",
+    role: Role = "",
 ) -> None:
     """Give a member another role; their keys follow."""
-    found, role = member_of(iam, user), _role(role)
+    role = _role(new or role)
+    found = member_of(iam, user)
     iam.rest("PATCH", _NAMESPACES, {"updated_user_roles": {found["id"]: role}})
     iam.out.document(
         {"action": "changed", "id": found["id"], "email": found["email"], "role": role},

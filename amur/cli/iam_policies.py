@@ -247,10 +247,15 @@ def lint(
     """Say what is wrong or doubtful in a document. Exit code 1 for what is serious."""
     if bool(policy) == bool(document):
         raise Problem("give a policy's name, or --document")
-    text = source.read(document) if document else _detailed(iam, policy)["Document"]
+    keys: list[str] = []
+    if document:
+        text = source.read(document)
+    else:
+        stored = _detailed(iam, policy)
+        text, keys = stored["Document"], [each["id"] for each in _keys(stored)]
     found = [
         each._asdict() | {"is_serious": source.is_serious(each), "said": str(each)}
-        for each in source.findings(text)
+        for each in source.findings(text, keys)
     ]
 
     def line(row: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ Organization = Annotated[
     str,
     typer.Option(
         "--organization", metavar="ORG", envvar="AMUR_ORGANIZATION", show_envvar=False,
-        help="Not one's own: for the root key [AMUR_ORGANIZATION].",
+        help="Another than one's own, for the root key [AMUR_ORGANIZATION].",
     ),
 ]  # fmt: skip
 

@@ -154,8 +154,10 @@ def _made_policy(iam: IamRemote, name: str, template: str, document: str) -> Ite
     arn = answer["CreatePolicyResult"]["Policy"]["Arn"]
     try:
         yield MadePolicy(name, arn, document)
-    except BaseException:
+    except BaseException as error:
         _take_back(iam, arn)
+        if not isinstance(error, Problem):  # no answer came
+            iam.out.remark("the key may have been made all the same: see amur access-keys list")
         raise
 
 

@@ -129,8 +129,11 @@ def pretty(document: object) -> str:
 # --- the linter ---
 
 
-def findings(document: str) -> list[Finding]:
-    """Of a document that is valid. Raises Problem, a line for each thing that is wrong."""
+def findings(document: str, attached_to: Sequence[str] = ()) -> list[Finding]:
+    """Of a document that is valid. Raises Problem, a line for each thing that is wrong.
+
+    `attached_to` are the keys that have it: told when it has expired.
+    """
     from amur.iam.policy.document import Kind, PolicyInvalid, parse
     from amur.iam.policy.lint import lint
 
@@ -138,7 +141,7 @@ def findings(document: str) -> list[Finding]:
         policy = parse(document, Kind.IDENTITY)
     except PolicyInvalid as error:
         raise Problem(str(error)) from None
-    return lint(policy, now_s=SystemClock().now_ns() / _BILLION)
+    return lint(policy, now_s=SystemClock().now_ns() / _BILLION, attached_to=attached_to)
 
 
 def is_serious(finding: Finding) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
+from amur.cli.iam_remote import IamRemote, Refused
 from amur.cli.remote import code_of
 from amur.serve.testing import ServedAmur
 
@@ -240,6 +241,45 @@ def test_what_was_made_is_taken_back(
     assert done.stdout == ""
     assert "does not exist" in cli("iam", "policies", "get", name, code=1).stderr
     assert "there is no access key" in cli("access-keys", "get", name, code=1).stderr
+
+
+def test_an_answer_that_does_not_come(
+    cli: Any, bucket: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether there is a key; it has lost its rights in any case."""
+    call = IamRemote.call
+
+    def cut(iam: IamRemote, action: str, *given: Any) -> Any:
+        answer = call(iam, action, *given)
+        if action == "CreateAccessKeyWithBucketsRole":
+            raise ConnectionClosedError(endpoint_url="http://x")
+        return answer
+
+    monkeypatch.setattr(IamRemote, "call", cut)
+    arguments = (name, "--template", "drop-box", "--bucket", bucket)
+    done = cli("access-keys", "create", *arguments, code=1)
+    assert "was taken back" in done.stderr
+    assert "may have been made all the same" in done.stderr
+    assert done.stderr.endswith("has broken off\n")
+    assert shown(cli, name)["policies"] == []
+
+
+def test_what_cannot_be_taken_back_is_told(
+    cli: Any, bucket: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = IamRemote.call
+
+    def refusing(iam: IamRemote, action: str, *given: Any) -> Any:
+        if action in ("CreateAccessKeyWithBucketsRole", "ForceDeletePolicy"):
+            raise Refused("ServiceUnavailable", "Try again.")
+        return call(iam, action, *given)
+
+    monkeypatch.setattr(IamRemote, "call", refusing)
+    arguments = (name, "--template", "drop-box", "--bucket", bucket)
+    done = cli("access-keys", "create", *arguments, code=1)
+    assert f"policy/{name} was made and is still there: delete it" in done.stderr
+    assert done.stderr.endswith("amur: Try again (ServiceUnavailable)\n")
+    assert name in cli("iam", "policies", "list").stdout
 
 
 def test_a_template_beside_roles(cli: Any, bucket: str, name: str) -> None:

@@ -100,7 +100,7 @@ def test_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told.startswith("3 times; no role or policy allows it; from 192.0.2.1")
     assert "\x1b" not in "".join((head, *why))
     (line,) = lines_of(EVENT, WIDE)
-    assert EVENT["resource"] in line  # type: ignore[operator]
+    assert EVENT["resource"] in line
     assert told in line
     assert len(lines_of(EVENT | {"decision": "allowed"}, 80)) == 1
 

@@ -58,7 +58,7 @@ def test_users(cli: Any, name: str, bucket: str) -> None:
     key = made(cli, name, "--member", email)
     cli("access-keys", "list", *by(key))  # it has the member's rights
     assert "as its member" in cli("access-keys", "list").stdout
-    cli("iam", "users", "set-role", added["id"], "member")
+    cli("iam", "users", "update-role", added["id"], "--role", "member")
     cli("access-keys", "create", "mine", *by(key), code=1)
     cli("iam", "users", "remove", email)
     assert email not in cli("iam", "users", "list").stdout
@@ -70,6 +70,7 @@ def test_users(cli: Any, name: str, bucket: str) -> None:
     [
         (("add", "nobody"), "is not an e-mail address"),
         (("add", "a@example.com", "--role", "boss"), "'boss' is not a role"),
+        (("set-role", "nobody@example.com"), "'' is not a role"),
         (("set-role", "nobody@example.com", "admin"), "there is no member nobody@example.com"),
         (("remove", "usr_nobody"), "there is no member usr_nobody"),
     ],
@@ -166,14 +167,14 @@ def test_simulate_by_policy(cli: Any, bucket: str, name: str) -> None:
     found = json.loads(cli(*simulate, "--at", "2031-01-01", "--json", code=1).stdout)
     assert (found["allowed"], found["decision"]) == (False, "implicitDeny")
     assert "DateLessThan" in "".join(found["explanation"])
-    deny = {**READ, "Statement": [{**READ["Statement"][0], "Effect": "Deny"}]}  # type: ignore[dict-item]
+    deny = {**READ, "Statement": [{**READ["Statement"][0], "Effect": "Deny"}]}
     denied = cli(*simulate, "--document", json.dumps(deny), "--json", code=1).stdout
     assert json.loads(denied)["decision"] == "explicitDeny"
 
 
 def test_simulate_a_document(cli: Any) -> None:
     there = {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8"]}}
-    policy = {**READ, "Statement": [{**READ["Statement"][0], "Condition": there}]}  # type: ignore[dict-item]
+    policy = {**READ, "Statement": [{**READ["Statement"][0], "Condition": there}]}
     simulate = ("iam", "simulate", "GetObject", "box/a", "--document", json.dumps(policy))
     cli(*simulate, "--context", "aws:SourceIp=10.1.2.3")
     cli(*simulate, "--context", "aws:SourceIp=192.0.2.1", code=1)

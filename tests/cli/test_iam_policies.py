@@ -251,6 +251,14 @@ def test_lint(cli: Any, policy: str) -> None:
     assert "give a policy's name" in cli(*lint, code=1).stderr
 
 
+def test_lint_tells_which_keys_have_what_expired(cli: Any, name: str) -> None:
+    create = ("iam", "policies", "create", name, "--template", "drop-box", "--bucket", "box")
+    assert "[expired]" in cli(*create, "--end", "2020-01-01").stderr
+    made = cli("access-keys", "create", name, "--policy", name, "--json").stdout
+    out = cli("iam", "policies", "lint", name, code=1).stdout
+    assert f"it is still attached to {json.loads(made)['id']}" in out
+
+
 def test_lint_asks_no_server_about_a_file(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
