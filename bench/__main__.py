@@ -1,5 +1,5 @@
 """Run the tables, print them, write bench/results/<name>.json and .svg, <name>-bundles.json and
-.png, and <name>-regions.json."""
+.png, <name>-regions.json and <name>-permissions.json."""
 
 from __future__ import annotations
 
@@ -20,16 +20,27 @@ from rich.table import Table as RichTable
 
 from bench.bundles import Bundles
 from bench.bundles import Plan as BundlesPlan
+from bench.permissions import Permissions
 from bench.picture import draw, draw_bundles
 from bench.regions import Plan as RegionsPlan
 from bench.regions import Regions
-from bench.report import printed_rows, printed_targets, printed_ways, publish, publish_rows
+from bench.report import (
+    printed_costs,
+    printed_rows,
+    printed_targets,
+    printed_ways,
+    publish,
+    publish_costs,
+    publish_rows,
+)
 from bench.rows import MIB, Plan, Row, Table
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = DOCS / "bundles.md"  # holds the table of `latest`
 REGIONS_GUIDE = DOCS / "regions.md"  # the same
+IAM_GUIDE = DOCS / "iam.md"
+TABLES = ("server", "bundles", "regions", "permissions")
 
 
 def main() -> None:
@@ -56,6 +67,8 @@ def main() -> None:
             _bundles(arguments, machine, work, console)
         if arguments.only in (None, "regions"):
             _regions(arguments, machine, work, console)
+        if arguments.only in (None, "permissions"):
+            _permissions(arguments, machine, work, console)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     console.print(f"written to {RESULTS}/{arguments.name}*")
@@ -109,11 +122,25 @@ def _regions(
         publish_rows(REGIONS_GUIDE, machine, regions.rows)
 
 
+def _permissions(
+    arguments: argparse.Namespace, machine: dict[str, Any], work: Path, console: Console
+) -> None:
+    permissions = Permissions(work, rounds=3 if arguments.quick else 30)
+    permissions.fill()
+    console.print(printed_costs(permissions.rows))
+    machine |= {"load_after": round(os.getloadavg()[0], 2)}
+    told = {"machine": machine, "rows": [row.as_dict() for row in permissions.rows]}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{arguments.name}-permissions.json").write_text(json.dumps(told, indent=1) + "\n")
+    if arguments.name == "latest" and not arguments.quick:
+        publish_costs(IAM_GUIDE, machine, permissions.rows)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="everything smaller: under 2 minutes")
     parser.add_argument("--records", type=int, default=0, help="of YCSB and LIST [200,000]")
-    parser.add_argument("--only", choices=("server", "bundles", "regions"), help="one table")
+    parser.add_argument("--only", choices=TABLES, help="one table")
     parser.add_argument("--samples", type=int, default=-1, help="of the PyTorch loaders [10,000]")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--name", default="latest", help="of the result files")

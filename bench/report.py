@@ -122,3 +122,29 @@ def _rows_markdown(machine: dict[str, Any], rows: list[Row]) -> Iterator[str]:
     for row in rows:
         holds = "" if row.holds is None else "holds" if row.holds else "**missed**"
         yield f"| {' | '.join([*_cells(row), row.target, holds])} |"
+
+
+# --- permissions ---
+
+
+def _costs(row: Row) -> list[str]:
+    """Whose, microseconds, more than root, target, whether it holds."""
+    more = "" if row.ratio is None else f"{row.ratio:.1f}"
+    holds = "" if row.holds is None else "holds" if row.holds else "**missed**"
+    return [row.name, f"{row.value:.1f}", more, row.target, holds]
+
+
+def printed_costs(rows: list[Row]) -> Table:
+    table = Table(title="Who asks, and what they may: CPU of one GET's decision")
+    for name in ("whose GET", "us CPU", "more than root", "target", ""):
+        table.add_column(name, justify="right" if name in ("us CPU", "more than root") else "left")
+    for row in rows:
+        table.add_row(*_costs(row))
+    return table
+
+
+def publish_costs(page: Path, machine: dict[str, Any], rows: list[Row]) -> None:
+    """As `publish`, of the costs of permissions."""
+    lines = (f"| {' | '.join(_costs(row))} |" for row in rows)
+    head = ("", "| whose GET | us CPU | more than root | target | |", "|---|---:|---:|---|---|")
+    _put(page, iter([_told(machine), *head, *lines]))

@@ -120,7 +120,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     word = "ALLOWED" if row["allowed"] else "DENIED"
     return [
         f"{word} {row['action']} on {row['resource']}: {row['by']}",
-        *(f"  {each}" for each in row["explanation"] if not each.endswith(f" by {row['by']}")),
+        *(f"  {each}" for each in row["explanation"] if not each.endswith(f" {row['by']}")),
         *(f"  not known here: {each}; give it by --context" for each in row["missing_context"]),
     ]
 

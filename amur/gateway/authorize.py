@@ -46,16 +46,17 @@ async def authorize(ctx: Context) -> None:
     request, endpoint = ctx.request, ctx.endpoint
     if "x-amz-expected-bucket-owner" in request.headers and request.bucket:
         await _expect_owner(ctx, request.bucket, "x-amz-expected-bucket-owner")
-    if ctx.principal.is_root:
+    access = ctx.access
+    if access is not None and access.principal.is_root:
         return
     if endpoint.need is Need.ACCOUNT:
         if not endpoint.is_iam:  # each of its operations is authorised by itself
             _authorize_account(ctx)
         return
     record = await ctx.store.bucket(request.bucket)
-    if ctx.access is not None and is_unrestricted(ctx.access, record):
+    if access is not None and is_unrestricted(access, record):
         return
-    rights = ctx.rights = Rights(ctx.access, record, ctx.conditions, ctx.note_refusal)
+    rights = ctx.rights = Rights(access, record, ctx.conditions, ctx.note_refusal)
     if endpoint.need is Need.READ or endpoint.need is Need.OBJECT_OWNER:
         await _authorize_object(ctx, rights)
     elif endpoint.name in _OF_MANY_KEYS:

@@ -32,6 +32,7 @@ IGNORE_ACLS, RESTRICT_POLICY, BLOCK_ACLS, BLOCK_POLICY = (
 """The members of a public-access block."""
 
 _POLICIES_COMPILED_MAX = 1024
+_BUCKETS_KEPT_MAX = 10_000
 
 Note = Callable[[str, str, str, str], None]
 """Called with action, resource, organization of the bucket, reason of each refusal."""
@@ -195,14 +196,25 @@ def compiled_policy(document: str, bucket: str) -> Compiled:
         return Compiled([(bucket, Policy(Kind.BUCKET, (statement,)))])
 
 
+_facts: dict[str, tuple[BucketRecord, BucketFacts]] = {}
+"""Of records as the store keeps them in memory: one that has changed is another one."""
+
+
 def facts_of(bucket: BucketRecord) -> BucketFacts:
     """What is decided by."""
-    return BucketFacts(
+    known = _facts.get(bucket.name)
+    if known is not None and known[0] is bucket:
+        return known[1]
+    if len(_facts) >= _BUCKETS_KEPT_MAX:
+        _facts.clear()
+    facts = BucketFacts(
         bucket.name,
         bucket.owner,
         compiled_policy(bucket.policy, bucket.name) if bucket.policy else None,
         RESTRICT_POLICY in bucket.public_block,
     )
+    _facts[bucket.name] = bucket, facts
+    return facts
 
 
 def _is_absent(record: ObjectRecord | None) -> bool:

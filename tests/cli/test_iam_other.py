@@ -153,6 +153,12 @@ def test_simulate_by_role(cli: Any, bucket: str, name: str) -> None:
     assert out == cli(*simulate, "GetObject", f"t3://{bucket}/a").stdout
     out = cli(*simulate, "PutObject", f"{bucket}/a", code=1).stdout
     assert out.startswith(f"DENIED s3:PutObject on arn:aws:s3:::{bucket}/a: no role or policy")
+    cli("access-keys", "expire", name, "2030-01-01")
+    get = (*simulate, "GetObject", f"{bucket}/a")
+    cli(*get, "--at", "2029-12-31")
+    assert "expires" in cli(*get, "--at", "2030-01-02", code=1).stdout
+    cli("access-keys", "disable", name)
+    assert cli(*get, code=1).stdout.startswith("DENIED s3:GetObject")
 
 
 def test_simulate_by_policy(cli: Any, bucket: str, name: str) -> None:
