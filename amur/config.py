@@ -167,6 +167,11 @@ class Settings(BaseSettings):
         return host_and_port(self.iam_listen) if self.iam_listen else None
 
     @property
+    def iam_endpoint(self) -> str:
+        """What a client on this machine would use of the IAM API's own listener."""
+        return endpoint_of(self.iam_listen, "https" if self.tls_cert else "http")
+
+    @property
     def blocks(self) -> BlockStore:
         return BlockStore(self.block_store, self.block_store_options, self.block_store_cache_bytes)
 

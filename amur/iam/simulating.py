@@ -125,7 +125,6 @@ class Simulator:
                 lines += [] if verdict.is_allowed else [f"Needed: {each}" for each in told.needed]
         return Simulation(verdict, tuple(lines[:LINES_MAX]), tuple(sorted(given.missing)))
 
-
     def _expired(self, given: Given) -> str:
         """Why the key can't be used at the time that is imagined, "" when it can."""
         ends = self._access.expires_ns

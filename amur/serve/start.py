@@ -166,11 +166,13 @@ def _wait_until_listening(settings: Settings, supervisor: Supervisor) -> bool:
 def _banner(settings: Settings, layout: Layout, key: RootKey) -> None:
     """Where it is, and three lines to paste."""
     said, pasted = shown_secret(key, is_new=key.is_new)
+    iam = f"  IAM endpoint       {settings.iam_endpoint}\n" if settings.iam_listen else ""
     sys.stdout.write(
         f"amur serves {layout.root} as region {settings.region}\n"
         f"  endpoint           {settings.endpoint}\n"
         f"  access key id      {key.id}\n"
         f"  secret access key  {said}\n"
+        f"{iam}"
         "to use it, paste:\n"
         f"  export AWS_ENDPOINT_URL={settings.endpoint} AWS_DEFAULT_REGION=auto"
         f" AWS_ACCESS_KEY_ID={key.id} AWS_SECRET_ACCESS_KEY={pasted}\n"

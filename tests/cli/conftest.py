@@ -101,6 +101,7 @@ def cli(store: ServedAmur, iam_place: str, monkeypatch: pytest.MonkeyPatch, tmp_
     for name in os.environ:
         if name.startswith(("AWS_", "AMUR_")):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # workers of a parallel run have it
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
     monkeypatch.setenv("AMUR_IAM_ENDPOINT", f"http://{iam_place}")

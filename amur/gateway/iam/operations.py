@@ -25,13 +25,13 @@ OPERATIONS: tuple[Operation, ...] = (
     # --- access keys ---
     Operation("CreateAccessKey", "iam:CreateAccessKey", _A, keys.create, of_key, by_user_name),
     Operation(
-        "CreateAccessKeyWithBucketsRole", "iam:CreateAccessKeyWithBucketsRole", _A,
+        "CreateAccessKeyWithBucketsRole", "iam:CreateAccessKey", _A,
         keys.create_with_roles,
     ),
     Operation("ListAccessKeys", "iam:ListAccessKeys", _S, keys.list_keys, of_key, by_key_id),
     Operation("UpdateAccessKey", "iam:UpdateAccessKey", _A, keys.update, of_key, by_access_key_id),
     Operation(
-        "UpdateAccessKeyWithBucketsRole", "iam:UpdateAccessKeyWithBucketsRole", _A,
+        "UpdateAccessKeyWithBucketsRole", "iam:UpdateAccessKey", _A,
         keys.update_with_roles, is_ours=True,
     ),
     Operation(
@@ -50,10 +50,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("CreatePolicy", "iam:CreatePolicy", _A, policies.create, of_new_policy),
     Operation("UpdatePolicy", "iam:UpdatePolicy", _A, policies.update, of_policy),
     Operation("GetPolicy", "iam:GetPolicy", _R, policies.get, of_policy),
-    Operation("GetPolicyDetailed", "iam:GetPolicyDetailed", _R, policies.get_detailed, of_policy),
+    Operation("GetPolicyDetailed", "iam:GetPolicy", _R, policies.get_detailed, of_policy),
     Operation("ListPolicies", "iam:ListPolicies", _R, policies.list_policies, of_policies),
     Operation("DeletePolicy", "iam:DeletePolicy", _A, policies.delete, of_policy),
-    Operation("ForceDeletePolicy", "iam:ForceDeletePolicy", _A, policies.force_delete, of_policy),
+    Operation("ForceDeletePolicy", "iam:DeletePolicy", _A, policies.force_delete, of_policy),
     Operation(
         "CreatePolicyVersion", "iam:CreatePolicyVersion", _A, policies.create_version, of_policy
     ),

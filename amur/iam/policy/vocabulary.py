@@ -106,7 +106,7 @@ _IAM = (
         "iam",
         READ,
         "GetAccessKeyLastUsed GetAccountAuthorizationDetails GetAccountSummary GetPolicy"
-        " GetPolicyDetailed GetPolicyVersion GetUser SimulateCustomPolicy SimulatePrincipalPolicy",
+        " GetPolicyVersion GetUser SimulateCustomPolicy SimulatePrincipalPolicy",
     ),
     *_other(
         "iam",
@@ -118,11 +118,11 @@ _IAM = (
     *_other(
         "iam",
         PERMISSIONS,
-        "AttachUserPolicy CreateAccessKey CreateAccessKeyWithBucketsRole CreateOrganization"
+        "AttachUserPolicy CreateAccessKey CreateOrganization"
         " CreatePolicy CreatePolicyVersion CreateShare DeleteAccessKey DeletePolicy"
-        " DeletePolicyVersion DeleteShare DetachUserPolicy ForceDeletePolicy InviteMember"
+        " DeletePolicyVersion DeleteShare DetachUserPolicy InviteMember"
         " RemoveMember RotateAccessKey SetDefaultPolicyVersion TagPolicy TagUser UntagPolicy"
-        " UntagUser UpdateAccessKey UpdateAccessKeyWithBucketsRole UpdateMember UpdatePolicy",
+        " UntagUser UpdateAccessKey UpdateMember UpdatePolicy",
     ),
 )
 _STS = _other("sts", READ, "GetCallerIdentity GetFederationToken GetSessionToken")
