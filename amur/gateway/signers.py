@@ -15,6 +15,7 @@ from amur.gateway.errors import S3Error
 from amur.gateway.request import Request
 from amur.gateway.sigv4 import Authentication, authenticate, claimed
 from amur.iam.access import Access
+from amur.iam.denials import Refused
 from amur.iam.model import NANOSECONDS
 from amur.iam.service import Iam, TokenRefused
 from amur.limits import AUTH_FAILURES_PER_SECOND
@@ -23,12 +24,20 @@ FAILURES_KEPT_MAX = 10_000  # keys and addresses that are told apart within a se
 FAILURES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 
 
+AUTHENTICATE = "amur:Authenticate"
+"""The action of an event that tells of a request which could not be authenticated."""
+_ID_CHARS_NOTED = 64  # of what claims to be a key's id
+
+
 class Signer(NamedTuple):
     """Who a request or form says that it is from: `secrets` are those that may have signed it."""
 
     key_id: str
     access: Access | None
     secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Signer {self.key_id}>"
 
     def find(self, key_id: str) -> tuple[str, ...]:
         """For a verifier, which parses the claim by itself."""
@@ -70,7 +79,7 @@ class Signers:
             raise
         if not authentication.key_id:
             return authentication, None
-        self.admit(signer, authentication.service, now_s)
+        self.admit(request, signer, authentication.service, now_s)
         return authentication, signer.access
 
     async def signer(self, request: Request, key_id: str, token: str, now_s: int) -> Signer:
@@ -84,7 +93,7 @@ class Signers:
         except TokenRefused as error:
             self._check(request, "")
             told = S3Error("InvalidToken", str(error))
-            self.failed(request, _NOBODY, told)
+            self.failed(request, Signer(key_id, None, ()), told)
             raise told from None
         if self._failures:
             self._check(request, key_id if access is not None else "")
@@ -96,23 +105,41 @@ class Signers:
             raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
 
     def failed(self, request: Request, signer: Signer, error: S3Error) -> None:
-        """Count what was not verified."""
+        """Count what was not verified, and note it for the audit."""
         if error.code in FAILURES:
             name = signer.key_id if signer.access is not None else "", _network(request.address)
             if name in self._failures or len(self._failures) < FAILURES_KEPT_MAX:
                 self._failures[name] = self._failures.get(name, 0) + 1
+            self._note(request, signer, error)
 
-    def admit(self, signer: Signer, service: str, now_s: int) -> None:
+    def admit(self, request: Request, signer: Signer, service: str, now_s: int) -> None:
         """Of a key whose signature holds: raise S3Error if it is over."""
         access = signer.access
         assert access is not None
+        error = None
         if access.problem:
-            raise S3Error("InvalidAccessKeyId", access.problem, AWSAccessKeyId=signer.key_id)
-        if access.expires_ns and access.expires_ns <= now_s * NANOSECONDS:
-            if access.principal.parent:
-                raise S3Error("ExpiredToken")
-            raise S3Error("AccessDenied", "The access key has expired.")
+            error = S3Error("InvalidAccessKeyId", access.problem, AWSAccessKeyId=signer.key_id)
+        elif access.expires_ns and access.expires_ns <= now_s * NANOSECONDS:
+            is_session = bool(access.principal.parent)
+            error = (
+                S3Error("ExpiredToken")
+                if is_session
+                else S3Error("AccessDenied", "The access key has expired.")
+            )
+        if error is not None:
+            self._note(request, signer, error)
+            raise error
         self.iam.used(access, service, now_s)
+
+    def _note(self, request: Request, signer: Signer, error: S3Error) -> None:
+        organization = signer.access.principal.owner if signer.access is not None else ""
+        claimed_id = signer.key_id[:_ID_CHARS_NOTED]
+        resource = f"arn:aws:s3:::{request.bucket or '*'}"
+        reason = f"{error.code}: {error.message}"
+        self.iam.refused(
+            Refused(organization, claimed_id, AUTHENTICATE, resource, reason, request.address),
+            request.id,
+        )
 
 
 _NOBODY = Signer("", None, ())

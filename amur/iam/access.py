@@ -28,6 +28,9 @@ class SecretUntil(NamedTuple):
     secret: str
     until_ns: int = 0  # 0: for ever
 
+    def __repr__(self) -> str:
+        return "<secret>"
+
 
 class Access(NamedTuple):
     """`problem` says why the key can't be used, "" when it can. `expires_ns` 0 is never."""

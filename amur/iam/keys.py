@@ -16,6 +16,9 @@ class StaticKey(NamedTuple):
     secret: str
     owner: str
 
+    def __repr__(self) -> str:
+        return f"<StaticKey {self.id}>"
+
 
 def static_keys(root: tuple[str, str], extra: Iterable[StaticKey] = ()) -> Mapping[str, Access]:
     """By id; `root` is id and secret. Raises ValueError for what can't be a key."""

@@ -36,6 +36,9 @@ class Session(msgspec.Struct, array_like=True, frozen=True):
     policy: str = ""
     name: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Session {self.id}>"
+
 
 class SessionCredentials(NamedTuple):
     """What is given to who asked, once."""
@@ -44,6 +47,9 @@ class SessionCredentials(NamedTuple):
     secret: str
     token: str
     expires_ns: int
+
+    def __repr__(self) -> str:
+        return f"<SessionCredentials {self.access_key_id}>"
 
 
 class TokenInvalid(Exception):

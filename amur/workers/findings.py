@@ -55,6 +55,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "bytes-damaged": (Severity.LOSS, "bytes fail their checksum"),
     "copy-damaged": (Severity.DAMAGE, "a copy of another region's bytes fails its checksum"),
     "file-orphaned": (Severity.LEFTOVER, "nothing refers to a data file"),
+    # the directory
+    "directory-undecodable": (Severity.LOSS, "an entry of the directory can't be read"),
+    "directory-unindexed": (Severity.DAMAGE, "an entry of the directory is not found by its index"),
+    "directory-index-stray": (Severity.DAMAGE, "an index row leads to no such entry"),
     # notes
     "note-undecodable": (Severity.DAMAGE, "a garbage note can't be read"),
     "doomed-but-used": (Severity.LEFTOVER, "what is to be freed is in use"),

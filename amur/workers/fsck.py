@@ -17,6 +17,7 @@ from amur.meta.engine import Commit, EngineFull, Put
 from amur.objects.core import Core
 from amur.workers.findings import KINDS, Finding, Report, Severity
 from amur.workers.fsck_bytes import ByteChecks
+from amur.workers.fsck_entries import EntryChecks
 from amur.workers.fsck_histories import HistoryChecks
 from amur.workers.fsck_records import RecordChecks
 from amur.workers.fsck_session import Found, Session
@@ -44,6 +45,7 @@ async def fsck(
     await data.run_references()
     await records.run_manifests()
     await data.run_bytes(read_bytes=read_bytes)
+    await EntryChecks(session).run()
     with contextlib.suppress(EngineFull):
         await _check_clock(session)
     return session.report

@@ -109,7 +109,7 @@ async def test_attaching_beside_the_deletion_of_a_policy(seed: int) -> None:
     assert not access.has_lost_policy
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(3))
 async def test_the_number_of_attached_policies_holds_for_attaching_at_once(seed: int) -> None:
     from amur.iam.directory_keys import POLICIES_PER_KEY_MAX
 
@@ -130,7 +130,7 @@ async def test_the_number_of_attached_policies_holds_for_attaching_at_once(seed:
     assert len(found) <= POLICIES_PER_KEY_MAX
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(3))
 async def test_a_policys_versions_hold_for_creating_at_once(seed: int) -> None:
     api = Api(Random(seed))
     arn = await api.policy()
@@ -156,7 +156,7 @@ async def test_setting_what_is_set_counts_as_the_later_change(scene: Scene) -> N
     path = paths.key(key.id)
 
     async def tell(source: Store, target: Store) -> None:
-        changed = [Changed(meta_keys.ENTRIES_ID, path)]  # type: ignore[call-arg]
+        changed = [Changed(meta_keys.ENTRIES_ID, path, None)]
         await merge_entries(target.core, await entry_items(source.core, changed))
 
     await tell(here, there)

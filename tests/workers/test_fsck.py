@@ -24,6 +24,7 @@ from amur.meta.records import (
 )
 from amur.objects.invariants import violations
 from amur.objects.references import reference_puts
+from amur.objects.registry import Registry, Transaction
 from amur.objects.store import Store
 from amur.objects.types import Attributes
 from amur.workers.findings import KINDS, Severity
@@ -55,9 +56,15 @@ async def town(world: Any) -> Any:
     await world.store.delete("versions", "deleted")
     world.upload = await world.store.create_upload("bucket", "upload", Attributes())
     await world.store.put_part("bucket", "upload", world.upload.id.hex(), 1, world.body(20_000))
+    await Registry(world.core).transact(_two_entries)
     world.die()
     assert (await fsck(world.core)).is_clean()
     return world
+
+
+async def _two_entries(transaction: Transaction) -> None:
+    await transaction.create(b"k1", {"name": "one"}, [b"all", b"of 1"])
+    await transaction.create(b"k2", {"name": "two"}, [b"all"])
 
 
 async def test_entries_are_counted_once(world: Any) -> None:
@@ -346,6 +353,23 @@ async def _(world: Any) -> None:
 async def _(world: Any) -> None:
     extent = await chunk(world, (await world.store.head("bucket", "block")).version)
     world.disk.contents(path(extent.file))[extent.offset + 100] ^= 1
+
+
+@damage("directory-undecodable")
+async def _(town: Any) -> None:
+    await town.engine.commit(Commit(put=[Put(keys.entry_key(b"k1"), b"\x01rubbish")]))
+
+
+@damage("directory-unindexed")
+async def _(town: Any) -> None:
+    await town.engine.commit(Commit(delete=[keys.entry_index_key(b"of 1", b"k1")]))
+
+
+@damage("directory-index-stray")
+async def _(town: Any) -> None:
+    rows = [(b"all", b"k3"), (b"of 1", b"k2")]
+    puts = [Put(keys.entry_index_key(index, path), b"\x00") for index, path in rows]
+    await town.engine.commit(Commit(put=puts))
 
 
 FOUND_ON_LMDB = {"entry-damaged", "reference-damaged"}

@@ -82,7 +82,7 @@ async def _authorized(ctx: Context, reader: FormReader) -> PostUpload:
         signers.failed(request, signer, error)
         raise
     if upload.key_id:
-        signers.admit(signer, "s3", ctx.now_s)
+        signers.admit(request, signer, "s3", ctx.now_s)
         ctx.access, ctx.signed_s = signer.access, postpolicy.signed_at(reader.fields)
     tags = parse_tagging_document(upload.tagging.encode()) if upload.tagging else {}
     await authorize_form(ctx, upload.key, upload.headers, tags)
