@@ -390,3 +390,141 @@ async def test_an_exchange_of_star_for_a_key_is_no_wildcard(scene: Scene) -> Non
     key = await scene.key(allow("s3:GetObject", "arn:aws:s3:::data/${*}"))
     assert (await scene.send(key, "GET", "/data/*")).status == 200
     assert (await scene.send(key, "GET", "/data/other")).status == 403
+
+
+async def test_a_parameter_that_means_nothing_opens_no_oracle(scene: Scene) -> None:
+    """Who may list one prefix learns of other keys neither that they are nor that they are not:
+    `prefix` in the URL of a GetObject is the caller's own invention."""
+    await scene.bucket("data")
+    await scene.put("data", "secret/there")
+    key = await scene.key(
+        allow("s3:ListBucket", "arn:aws:s3:::data", StringLike={"s3:prefix": "home/alice/*"})
+    )
+    there = await scene.send(key, "GET", "/data/secret/there?prefix=home/alice/x")
+    missing = await scene.send(key, "GET", "/data/secret/missing?prefix=home/alice/x")
+    assert (there.status, missing.status) == (403, 403)
+
+
+async def test_a_copys_source_is_compared_as_it_is_meant(scene: Scene) -> None:
+    await scene.bucket("data")
+    await scene.put("data", "secret/a")
+    key = await scene.key(
+        allow("s3:*"),
+        deny("s3:PutObject", StringLike={"s3:x-amz-copy-source": "data/secret/*"}),
+    )
+    plain = await scene.send(key, "PUT", "/data/b", headers={"x-amz-copy-source": "/data/secret/a"})
+    assert plain.status == 403
+    for source in ("/data/%73ecret/a", "/data%2Fsecret/a", "data%2fsecret%2fa"):
+        answer = await scene.send(key, "PUT", "/data/b", headers={"x-amz-copy-source": source})
+        assert answer.status == 403, source
+
+
+async def test_a_listing_without_a_prefix_has_none(scene: Scene) -> None:
+    """`Null` asks whether the parameter is there, as at Amazon: a Deny of listings without one."""
+    await scene.bucket("data")
+    key = await scene.key(
+        allow("s3:ListBucket"), deny("s3:ListBucket", Null={"s3:prefix": "true"})
+    )
+    assert (await scene.send(key, "GET", "/data?list-type=2&prefix=home/")).status == 200
+    assert (await scene.send(key, "GET", "/data?list-type=2")).status == 403
+
+
+async def test_every_condition_key_that_a_policy_may_name_can_have_a_value(scene: Scene) -> None:
+    """A key that no request ever has makes a Deny that denies nothing."""
+    from amur.gateway import policy_context
+    from amur.iam.policy import contextkeys
+
+    known = set(policy_context._KEYS) | {"s3:prefix", "s3:requestobjecttagkeys"}
+    known |= {"s3:existingobjecttag/", "s3:requestobjecttag/", "aws:principaltag/"}
+    assert {key.name.lower() for key in contextkeys.KEYS} - known == set()
+
+
+async def test_the_status_of_a_policy_of_a_newer_amur_is_no_failure(scene: Scene) -> None:
+    await scene.bucket("data", policy='{"Version":"2040-01-01","Statement":[]}')
+    answer = await scene.send(scene.root, "GET", "/data?policyStatus=")
+    assert answer.status < 500
+
+
+@pytest.mark.parametrize("field", ["tagging", "x-amz-tagging"])
+async def test_a_form_sets_no_tags_without_the_right_to(scene: Scene, field: str) -> None:
+    """Tags come in the field `tagging`; what a field `x-amz-tagging` says is stored, too."""
+    await scene.bucket("data")
+    key = await scene.key(allow("s3:PutObject"))
+    assert (await scene.send(key, "PUT", "/data/own", b"x", {"x-amz-tagging": "a=b"})).status == 403
+    value = "a=b"
+    if field == "tagging":
+        value = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+    body, headers = form(signed_form(key, {"key": "own", field: value}))
+    answer = await scene.send(None, "POST", "/data", body, headers)
+    assert answer.status >= 400 or not (await scene.store.head("data", "own")).tags
+
+
+@pytest.mark.parametrize("field", ["tagging", "x-amz-tagging"])
+async def test_a_forms_tags_are_what_conditions_see(scene: Scene, field: str) -> None:
+    await scene.bucket("data")
+    key = await scene.key(
+        allow("s3:*"), deny("s3:PutObject", StringEquals={"s3:RequestObjectTag/a": "b"})
+    )
+    value = "a=b"
+    if field == "tagging":
+        value = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+    body, headers = form(signed_form(key, {"key": "own", field: value}))
+    answer = await scene.send(None, "POST", "/data", body, headers)
+    assert answer.status >= 400
+
+
+@pytest.mark.parametrize("query", ["", "&max-keys=", "&max-keys=1000", "&max-keys=%2B1000"])
+async def test_an_empty_max_keys_is_the_default(scene: Scene, query: str) -> None:
+    """The handler reads 1,000 into it, so must the condition."""
+    await scene.bucket("data")
+    key = await scene.key(
+        allow("s3:ListBucket"),
+        deny("s3:ListBucket", NumericGreaterThan={"s3:max-keys": "10"}),
+    )
+    assert (await scene.send(key, "GET", f"/data?list-type=2{query}")).status in (400, 403)
+
+
+GRANTS = b"""<AccessControlPolicy><Owner><ID>acme</ID></Owner><AccessControlList>
+<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">
+<ID>acme</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>
+<Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="Group">
+<URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee>
+<Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>"""
+
+
+@pytest.mark.parametrize("target", ["/data?acl=", "/data/k?acl="])
+async def test_an_acl_spelled_out_is_what_conditions_see(scene: Scene, target: str) -> None:
+    """Grants are read as the canned ACL that they stand for: the Deny of that one is meant."""
+    await scene.bucket("data", object_acl=True)
+    await scene.put("data", "k")
+    key = await scene.key(
+        allow("s3:*"),
+        deny(["s3:PutObjectAcl", "s3:PutBucketAcl"], StringEquals={"s3:x-amz-acl": "public-read"}),
+    )
+    assert (await scene.send(key, "PUT", target, b"", {"x-amz-acl": "public-read"})).status == 403
+    assert (await scene.send(key, "PUT", target, GRANTS)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("10.1.1.1:5", 200),
+        ("[::ffff:10.1.1.1]:5", 200),
+        ("::ffff:10.1.1.1:5", 200),
+        ("11.0.0.1:1", 403),
+        ("[::10.1.1.1]:5", 403),
+        ("", 403),
+        ("junk:1", 403),
+    ],
+)
+async def test_an_address_in_odd_clothes(scene: Scene, client: str, status: int) -> None:
+    await scene.bucket("data")
+    await scene.put("data", "k")
+    allowed = await scene.key(allow("s3:*", IpAddress={"aws:SourceIp": "10.0.0.0/8"}))
+    denied = await scene.key(
+        allow("s3:*"), deny("s3:*", NotIpAddress={"aws:SourceIp": "10.0.0.0/8"})
+    )
+    spoofed = {"x-forwarded-for": "10.2.2.2"}
+    for key in (allowed, denied):
+        answer = await scene.send(key, "GET", "/data/k", headers=spoofed, client=client)
+        assert answer.status == status

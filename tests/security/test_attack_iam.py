@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from random import Random
 from urllib.parse import urlencode
 
@@ -12,9 +11,8 @@ import pytest
 from amur.gateway.app import App
 from amur.gateway.presign import sign_request
 from amur.iam import paths
-from amur.iam.denials import Denials, Refused
 from amur.iam.directory import Directory
-from amur.iam.model import IamError, RoleGrant, Status
+from amur.iam.model import RoleGrant, Status
 from amur.meta import keys as meta_keys
 from amur.meta.log import Changed
 from amur.objects.replication.entries import entry_items, merge_entries
@@ -236,26 +234,6 @@ async def test_a_share_does_not_outlive_its_bucket(scene: Scene) -> None:
     assert (await scene.send(other, "GET", "/data")).status == 403
 
 
-async def test_refused_requests_of_a_flood_make_a_few_entries(scene: Scene) -> None:
-    """Of nobody, who asks for a thousand keys of a private bucket, one each."""
-    await scene.bucket("data")
-    for number in range(1000):
-        assert (await scene.send(None, "GET", f"/data/{number}")).status == 403
-    await scene.iam.flush()
-    events, _ = await scene.iam.directory.events("acme")
-    assert len(events) <= 20
-    assert sum(event.times for event in events) == 1000
-
-
-async def test_a_strangers_flood_does_not_hide_what_is_refused_to_others() -> None:
-    """The kinds of one moment are few, and nobody may fill them for all organizations."""
-    denials = Denials()
-    for number in range(1000):
-        denials.add(Refused("eve", "", "s3:GetObject", f"arn:{number}", "x", "203.0.113.9"), "r")
-    denials.add(Refused("acme", "tid_x", "s3:GetObject", "arn:data", "x", "192.0.2.1"), "r")
-    assert any(each.organization == "acme" for each in denials._counts)
-
-
 async def test_guessing_from_the_same_address_does_not_lock_the_owner_out(scene: Scene) -> None:
     """Behind one gateway (or without trusted_proxies) all have one address: whoever knows an id
     could keep its owner out for ever."""
@@ -306,3 +284,28 @@ async def test_secrets_are_in_no_repr(scene: Scene) -> None:
     assert issued.secret not in repr(session)
 
 
+
+
+async def test_a_policy_that_two_regions_made_is_one_to_people(scene: Scene) -> None:
+    """Both make `access` before they hear of each other. What is shown under the name must be all
+    that a key has by it, and detaching the name must take all of it away."""
+    here, there = scene.store, Scene().store
+    one, two = Directory(here.core, MASTER), Directory(there.core, MASTER)
+
+    async def tell(source: Store, target: Store, *entries: bytes) -> None:
+        changed = [Changed(meta_keys.ENTRIES_ID, path, None) for path in entries]
+        await merge_entries(target.core, await entry_items(source.core, changed))
+
+    key, _ = await one.keys.create(ACME, "key")
+    await tell(here, there, paths.key(key.id))
+    narrow = await one.policies.create(ACME, "access", document(allow("s3:ListBucket")))
+    wide = await two.policies.create(ACME, "access", document(allow("s3:*")))
+    await one.keys.attach(ACME, key.id, narrow.arn)
+    await two.keys.attach(ACME, key.id, wide.arn)
+    for source, target in ((there, here), (here, there)):
+        for made in (narrow, wide):
+            await tell(source, target, paths.policy(made.id), paths.attachment(key.id, made.id))
+    await one.keys.detach(ACME, key.id, narrow.arn)
+    access = await scene.iam.find(key.id)
+    assert access is not None
+    assert access.policies is None
