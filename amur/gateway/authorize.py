@@ -12,7 +12,7 @@ from contextlib import suppress
 from amur.gateway.context import Context
 from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
-from amur.gateway.policy_context import NeedsDocument, NeedsRecord, RequestContext
+from amur.gateway.policy_context import NeedsDocument, NeedsRecord
 from amur.gateway.rights import ARN, Rights, is_unrestricted
 from amur.iam.acl import Need
 from amur.iam.deciding import may_have_acl, verdict_elsewhere
@@ -54,7 +54,7 @@ async def authorize(ctx: Context) -> None:
             _authorize_account(ctx)
         return
     record = await ctx.store.bucket(request.bucket)
-    if access is not None and is_unrestricted(access, record):
+    if is_unrestricted(access, record):
         return
     rights = ctx.rights = Rights(access, record, ctx.conditions, ctx.note_refusal)
     if endpoint.need is Need.READ or endpoint.need is Need.OBJECT_OWNER:
@@ -63,7 +63,8 @@ async def authorize(ctx: Context) -> None:
         if not rights.hangs_on_key:
             rights.check(endpoint.action, _ANY_KEY, endpoint.need)
     elif "form" not in endpoint.modes:
-        await _check(ctx, rights, endpoint.action, request.key, endpoint.need)
+        with suppress(NeedsDocument):  # the handler reads it, and asks again then
+            await _check(ctx, rights, endpoint.action, request.key, endpoint.need)
     if request.has_tigris or endpoint.method in _WITH_MORE:
         await _authorize_headers(ctx, rights)
 
@@ -77,13 +78,20 @@ def _authorize_account(ctx: Context) -> None:
         verdict = verdict_elsewhere(ctx.access, endpoint.action, ARN + _ANY_KEY, ctx.conditions)
         if may_have_acl(ctx.access, verdict):  # they see those that they have a role on
             return
-    if endpoint.action.startswith("s3:"):
+    with suppress(NeedsDocument):  # the handler reads it, and asks again then
         _check_elsewhere(ctx, endpoint.action)
-        headers = ctx.request.headers
-        if endpoint.name == "CreateBucket" and headers.get("x-amz-acl", "private") != "private":
-            _check_elsewhere(ctx, "s3:PutBucketAcl")
-        if endpoint.name == "CreateBucket" and "x-amz-object-ownership" in headers:
-            _check_elsewhere(ctx, "s3:PutBucketOwnershipControls")
+    headers = ctx.request.headers
+    if endpoint.name == "CreateBucket" and headers.get("x-amz-acl", "private") != "private":
+        _check_elsewhere(ctx, "s3:PutBucketAcl")
+    if endpoint.name == "CreateBucket" and "x-amz-object-ownership" in headers:
+        _check_elsewhere(ctx, "s3:PutBucketOwnershipControls")
+
+
+def authorize_location(ctx: Context, location: str) -> None:
+    """Of a bucket that is made, once its document was read."""
+    if not ctx.principal.is_root:
+        ctx.conditions.location = location
+        _check_elsewhere(ctx, ctx.endpoint.action)
 
 
 def _check_elsewhere(ctx: Context, action: str) -> None:
@@ -107,7 +115,7 @@ async def _authorize_object(ctx: Context, rights: Rights) -> None:
     ctx.permit = rights.permit_key(action, request.key, endpoint.need)
     if ctx.permit is not None and endpoint.need is Need.OBJECT_OWNER:
         # changes of a record have no permit of their own: ask the record first
-        version_id = request.params.get("versionId", "")
+        version_id = ctx.conditions.version_id
         with suppress(NeedsDocument):  # the handler reads it, and asks the permit then
             await ctx.store.head(
                 request.bucket, request.key, version_id=version_id, permit=ctx.permit
@@ -118,21 +126,14 @@ async def _check(ctx: Context, rights: Rights, action: str, key: str, need: Need
     try:
         rights.check(action, key, need)
     except NeedsRecord:
-        version_id = ctx.request.params.get("versionId", "")
-        await _read_for_conditions(ctx, key, version_id, ctx.conditions)
+        version_id = rights.context.version_id
+        try:
+            record = await ctx.store.head(ctx.request.bucket, key, version_id=version_id)
+        except (NoSuchKey, NoSuchVersion, VersionIsMarker):  # it has no tags
+            rights.context.read(None)
+        else:
+            rights.context.read(record)
         rights.check(action, key, need)
-
-
-async def _read_for_conditions(
-    ctx: Context, key: str, version_id: str, conditions: RequestContext
-) -> None:
-    """Tell what object a condition asks about."""
-    try:
-        record = await ctx.store.head(ctx.request.bucket, key, version_id=version_id)
-    except (NoSuchKey, NoSuchVersion, VersionIsMarker):  # it has no tags
-        conditions.read(None)
-    else:
-        conditions.read(record)
 
 
 async def _authorize_headers(ctx: Context, rights: Rights) -> None:
@@ -147,17 +148,36 @@ async def _authorize_headers(ctx: Context, rights: Rights) -> None:
     if headers.get("x-tigris-rename", "").lower() == "true":
         # whoever may not take the old name away may not rename
         source = parse_copy_source(headers.get("x-amz-copy-source", ""))[1]
-        await _check(ctx, rights, "s3:DeleteObject", source, ctx.endpoint.need)
+        await authorize_key(ctx, "s3:DeleteObject", source, "")
     if ctx.endpoint.name == "DeleteBucket" and _is_forced(headers):
-        for action in ("s3:DeleteObject", "s3:DeleteObjectVersion"):
-            rights.check(action, _ANY_KEY, ctx.endpoint.need)
+        _authorize_forced(ctx, rights)
     if headers.get("x-tigris-list-metadata", "").lower() == "true":
-        rights.check("s3:GetObject", params.get("prefix", "") + _ANY_KEY, Need.BUCKET_OWNER)
+        # the listing asks it of each object
+        ctx.permit = rights.about(ctx.conditions_of()).permit("s3:GetObject", Need.READ)
+
+
+def _authorize_forced(ctx: Context, rights: Rights) -> None:
+    """All objects and versions go, unseen: not where a policy may protect one of them."""
+    if rights.hangs_on_key:
+        raise S3Error(
+            "AccessDenied",
+            "A bucket can't be deleted by force where a policy decides which objects may be: "
+            "delete them first.",
+        )
+    for action in ("s3:DeleteObject", "s3:DeleteObjectVersion"):
+        rights.check(action, _ANY_KEY, ctx.endpoint.need)
 
 
 def _is_forced(headers: dict[str, str]) -> bool:
     names = ("tigris-force-delete", "x-tigris-force-delete")
     return any(headers.get(name, "").lower() == "true" for name in names)
+
+
+async def authorize_acl(ctx: Context, acl: str) -> None:
+    """Of a bucket, once the document that spells it out was read."""
+    if ctx.rights is not None:
+        ctx.conditions.acl = acl
+        await _check(ctx, ctx.rights, ctx.endpoint.action, "", ctx.endpoint.need)
 
 
 async def authorize_source(ctx: Context, source: tuple[str, str, str]) -> Permit | None:
@@ -169,8 +189,38 @@ async def authorize_source(ctx: Context, source: tuple[str, str, str]) -> Permit
         return None
     action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
     record = await ctx.store.bucket(name)
-    rights = Rights(ctx.access, record, ctx.conditions_of(True, version_id), ctx.note_refusal)
+    conditions = ctx.conditions_of(version_id=version_id)
+    rights = Rights(ctx.access, record, conditions, ctx.note_refusal)
     return rights.permit_key(action, key, Need.READ)
+
+
+async def authorize_tags_of_copy(
+    ctx: Context, source: tuple[str, str, str], permit: Permit | None
+) -> dict[str, str] | None:
+    """A copy that takes its source's tags along reads them there and sets them here; and what
+    policies say of the tags of what is written, they say of these. The tags, which must be the same
+    when it is copied; None when that is no question."""
+    if ctx.principal.is_root:
+        return None
+    name, key, version_id = source
+    bucket = await ctx.store.bucket(name)
+    if ctx.rights is None and is_unrestricted(ctx.access, bucket):
+        return None
+    found = await ctx.store.head(name, key, version_id=version_id, permit=permit)
+    if found.tags and not is_unrestricted(ctx.access, bucket):
+        conditions = ctx.conditions_of(version_id=version_id)
+        conditions.read(found)
+        action = "s3:GetObjectTagging"
+        Rights(ctx.access, bucket, conditions, ctx.note_refusal).check(
+            _OF_VERSION[action] if version_id else action, key, Need.OBJECT_OWNER
+        )
+    if found.tags and ctx.rights is not None:
+        conditions = ctx.conditions_of()
+        conditions.headers, conditions.tags = ctx.request.headers, found.tags
+        writing = ctx.rights.about(conditions)
+        for action in (ctx.endpoint.action, "s3:PutObjectTagging"):
+            await _check(ctx, writing, action, ctx.request.key, ctx.endpoint.need)
+    return found.tags
 
 
 async def authorize_form(
@@ -182,8 +232,8 @@ async def authorize_form(
     rights = ctx.rights
     if rights is None:
         return
-    conditions = ctx.conditions_of(True, "")
-    conditions.request_tags = tags
+    conditions = ctx.conditions_of()
+    conditions.headers, conditions.tags = headers, tags
     ctx.rights = rights = rights.about(conditions)
     need = ctx.endpoint.need
     await _check(ctx, rights, ctx.endpoint.action, key, need)
@@ -197,14 +247,9 @@ async def authorize_key(ctx: Context, action: str, key: str, version_id: str) ->
     """Of one key among many. Raises AccessDenied."""
     if ctx.rights is None:
         return
-    conditions = ctx.conditions_of(True, version_id)
-    rights = ctx.rights.about(conditions)
+    rights = ctx.rights.about(ctx.conditions_of(version_id=version_id))
     need = Need.BUCKET_OWNER if version_id else ctx.endpoint.need
-    try:
-        rights.check(action, key, need)
-    except NeedsRecord:
-        await _read_for_conditions(ctx, key, version_id, conditions)
-        rights.check(action, key, need)
+    await _check(ctx, rights, action, key, need)
 
 
 async def _expect_owner(ctx: Context, bucket: str, header: str) -> None:

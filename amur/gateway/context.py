@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from amur.gateway.policy_context import RequestContext
+from amur.gateway.policy_context import RequestContext, tags_of_header
+from amur.iam.acl import Need
 from amur.iam.denials import Refused
 from amur.iam.principal import ANONYMOUS
 
@@ -50,16 +51,36 @@ class Context:
     def conditions(self) -> RequestContext:
         """What policies may ask about this request."""
         if self._conditions is None:
-            self._conditions = self.conditions_of(bool(self.request.key))
+            self._conditions = self._own_conditions()
         return self._conditions
 
-    def conditions_of(self, has_object: bool, version_id: str | None = None) -> RequestContext:
-        """Of one object among others that the request is about (its version, "" for the newest)."""
+    def _own_conditions(self) -> RequestContext:
+        request, endpoint = self.request, self.endpoint
+        made = self.conditions_of()
+        made.tags = None
+        params = request.params
+        made.is_read = not request.key
+        if endpoint.need is Need.LIST:
+            made.listing = {**params, "max-keys": params.get("max-keys") or "1000"}
+        if request.key and params:
+            made.version_id = params.get("versionId", "")
+        if "acl" in params and request.method == "PUT" and "x-amz-acl" not in request.headers:
+            made.acl = None  # it stands in the document
+        if endpoint.name == "CreateBucket":
+            made.location = None  # it stands in the document
+        elif "x-amz-copy-source" in request.headers:
+            is_replaced = request.headers.get("x-amz-tagging-directive") == "REPLACE"
+            made.tags = tags_of_header(request.headers) if is_replaced else {}
+        elif "tagging" not in params:  # else they stand in the document
+            made.tags = tags_of_header(request.headers)
+        return made
+
+    def conditions_of(self, *, version_id: str = "") -> RequestContext:
+        """Of one object among others that the request is about; its version, "" for the newest."""
         region = self.store.core.region
-        context = RequestContext(self.request, self.access, self.now_s, self.signed_s, region)
-        context.is_read = not has_object
-        context.version_id = version_id
-        return context
+        made = RequestContext(self.request, self.access, self.now_s, self.signed_s, region)
+        made.version_id, made.tags = version_id, {}
+        return made
 
     def note_refusal(self, action: str, resource: str, organization: str, reason: str) -> None:
         """For the audit."""

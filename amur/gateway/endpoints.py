@@ -335,6 +335,9 @@ _ROUTES: dict[tuple[str, str, str], Endpoint] = {}
 for _endpoint in ALL:
     _ROUTES.setdefault((_endpoint.method, _endpoint.level, _endpoint.sub), _endpoint)
 
+_WITH_VERSION = frozenset({"versionId", "acl", "attributes", "tagging", "legal-hold", "retention"})
+"""Sub-resources of an object of which a version may be named."""
+
 # --- what is refused: Amazon's and Tigris' features that are not here (yet) ---
 
 _SUBS_REFUSED = frozenset(
@@ -378,6 +381,8 @@ def route(request: Request) -> Endpoint:
     endpoint = _ROUTES.get((request.method, level, sub))
     if endpoint is None:
         raise _no_endpoint(request, level, sub)
+    if "versionId" in params and request.key and endpoint.sub not in _WITH_VERSION:
+        raise S3Error("InvalidArgument", "This operation does not accept a version-id.")
     headers = request.headers
     if "x-amz-copy-source" in headers and endpoint.name in _OF_COPY_SOURCE:
         endpoint = _OF_COPY_SOURCE[endpoint.name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
+from amur.gateway.copysource import parse_copy_source
 from amur.gateway.request import Request
 from amur.iam.access import Access
 from amur.iam.model import key_arn
@@ -21,6 +22,9 @@ _PRINCIPAL_TAG = "aws:principaltag/"
 
 Values = tuple[str, ...]
 
+TLS_LEAST = "1.2"
+"""What every TLS connection here has at the least: older versions are not spoken."""
+
 
 class NeedsRecord(Exception):
     """A condition asks for the object's tags, and the object was not read yet."""
@@ -31,11 +35,15 @@ class NeedsDocument(Exception):
 
 
 class RequestContext:
-    """Of one request. `record` is the object that the decision is about; UNREAD raises
-    NeedsRecord when it matters."""
+    """Of one request and one object that it is about.
 
-    __slots__ = ("_access", "_request", "_service", "is_read", "now_s", "record", "region",
-                 "request_tags", "signed_s", "version_id")  # fmt: skip
+    `headers` and `tags` are those of what is stored: of a form its fields. `listing` are the
+    parameters of a listing; other requests have none of them, whatever their URL says. A value that
+    is None when it is asked for raises NeedsRecord or NeedsDocument.
+    """
+
+    __slots__ = ("_access", "_request", "acl", "headers", "is_read", "listing", "location", "now_s",
+                 "record", "region", "signed_s", "tags", "version_id")  # fmt: skip
 
     def __init__(
         self,
@@ -51,10 +59,21 @@ class RequestContext:
         self.now_s = now_s
         self.signed_s = signed_s
         self.region = region
+        self.headers: Mapping[str, str] = request.headers
+        self.tags: Mapping[str, str] | None = None
+        self.listing: Mapping[str, str] = {}
+        self.location: str | None = ""  # of a bucket that is made
+        self.acl: str | None = ""  # that a document spells out; "" for that of the headers
+        self.version_id = ""  # of the object; "" for the newest
         self.record: ObjectRecord | None = None
         self.is_read = False
-        self.version_id: str | None = None  # of one key among many; None: the parameter
-        self.request_tags: Mapping[str, str] | None = None  # of a document; None: the header
+
+    def listing_of(self, prefix: str) -> RequestContext:
+        """As if the caller listed that prefix."""
+        request = self._request
+        made = RequestContext(request, self._access, self.now_s, self.signed_s, self.region)
+        made.listing, made.is_read, made.tags = {"prefix": prefix}, True, {}
+        return made
 
     def read(self, record: ObjectRecord | None) -> None:
         """The object is known now; None when there is none."""
@@ -66,8 +85,8 @@ class RequestContext:
         if find is not None:
             value = find(self)
             return (value,) if value else None
-        if key == "s3:prefix":  # a listing without one is of the empty one
-            return (self._request.params.get("prefix", ""),)
+        if key == "s3:prefix":
+            return _one(self.listing.get("prefix"))
         if key.startswith(_EXISTING_TAG):
             if not self.is_read:
                 raise NeedsRecord
@@ -82,12 +101,9 @@ class RequestContext:
         return None
 
     def _tags(self) -> Mapping[str, str]:
-        if self.request_tags is not None:
-            return self.request_tags
-        if "tagging" in self._request.params:
+        if self.tags is None:
             raise NeedsDocument
-        given = self._request.headers.get("x-amz-tagging", "")
-        return dict(parse_qsl(given, keep_blank_values=True)) if given else {}
+        return self.tags
 
     @property
     def request(self) -> Request:
@@ -117,35 +133,65 @@ def _one(value: str | None) -> Values | None:
     return None if value is None else (value,)
 
 
-def _header(name: str) -> Callable[[RequestContext], str]:
+def tags_of_header(headers: Mapping[str, str]) -> dict[str, str]:
+    """What x-amz-tagging says."""
+    given = headers.get("x-amz-tagging", "")
+    return dict(parse_qsl(given, keep_blank_values=True)) if given else {}
+
+
+def _sent(name: str) -> Callable[[RequestContext], str]:
+    """A header of the HTTP request itself."""
     return lambda context: context.request.headers.get(name, "")
 
 
-def _param(name: str) -> Callable[[RequestContext], str]:
-    return lambda context: context.request.params.get(name, "")
+def _header(name: str) -> Callable[[RequestContext], str]:
+    """A header that says something of what is stored."""
+    return lambda context: context.headers.get(name, "")
+
+
+def _copy_source(context: RequestContext) -> str:
+    """Decoded, as it is read. Raises S3Error for what is none."""
+    given = context.headers.get("x-amz-copy-source")
+    if given is None:
+        return ""
+    bucket, key, version_id = parse_copy_source(given)
+    return f"{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
+
+
+def _acl(context: RequestContext) -> str:
+    if context.acl is None:
+        raise NeedsDocument
+    return context.acl or context.headers.get("x-amz-acl", "")
+
+
+def _location(context: RequestContext) -> str:
+    if context.location is None:
+        raise NeedsDocument
+    return context.location
 
 
 def _current_time(context: RequestContext) -> str:
     return str(context.now_s)
 
 
-def _version_id(context: RequestContext) -> str:
-    if context.version_id is not None:
-        return context.version_id
-    return context.request.params.get("versionId", "")
-
-
 def _age(context: RequestContext) -> str:
     return str(max(0, context.now_s - context.signed_s) * 1000) if context.signed_s else ""
 
+
+_REFUSED = (
+    "x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp", "x-amz-grant-write",
+    "x-amz-grant-write-acp", "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-customer-algorithm",
+)  # fmt: skip
+"""Headers that the handlers refuse. Policies may ask of them all the same, as at Amazon."""
 
 _KEYS: dict[str, Callable[[RequestContext], str]] = {
     "aws:currenttime": _current_time,
     "aws:epochtime": _current_time,
     "aws:sourceip": lambda context: context.request.address,
     "aws:securetransport": lambda c: "true" if c.request.scheme == "https" else "false",
-    "aws:useragent": _header("user-agent"),
-    "aws:referer": _header("referer"),
+    "aws:useragent": _sent("user-agent"),
+    "aws:referer": _sent("referer"),
     "aws:principalarn": lambda context: context.principal_arn if context.key_id else "",
     "aws:userid": lambda context: context.key_id,
     "aws:username": lambda context: context.key_id,
@@ -154,13 +200,16 @@ _KEYS: dict[str, Callable[[RequestContext], str]] = {
     "s3:authtype": lambda context: context.auth_type,
     "s3:signatureage": _age,
     "s3:signatureversion": lambda context: "AWS4-HMAC-SHA256" if context.signed_s else "",
-    "s3:x-amz-content-sha256": _header("x-amz-content-sha256"),
-    "s3:delimiter": _param("delimiter"),
-    "s3:max-keys": lambda context: context.request.params.get("max-keys", "1000"),
-    "s3:x-amz-acl": _header("x-amz-acl"),
-    "s3:x-amz-copy-source": lambda c: c.request.headers.get("x-amz-copy-source", "").lstrip("/"),
+    "s3:tlsversion": lambda context: TLS_LEAST if context.request.scheme == "https" else "",
+    "s3:x-amz-content-sha256": _sent("x-amz-content-sha256"),
+    "s3:delimiter": lambda context: context.listing.get("delimiter", ""),
+    "s3:max-keys": lambda context: context.listing.get("max-keys", ""),
+    "s3:locationconstraint": _location,
+    "s3:x-amz-acl": _acl,
+    "s3:x-amz-copy-source": _copy_source,
     "s3:x-amz-storage-class": _header("x-amz-storage-class"),
     "s3:x-amz-metadata-directive": _header("x-amz-metadata-directive"),
     "s3:x-amz-server-side-encryption": _header("x-amz-server-side-encryption"),
-    "s3:versionid": _version_id,
+    **{f"s3:{name}": _header(name) for name in _REFUSED},
+    "s3:versionid": lambda context: context.version_id,
 }

@@ -22,6 +22,7 @@ from amur.iam.deciding import (
 )
 from amur.iam.policy.compiling import Compiled
 from amur.iam.policy.document import Kind, PolicyInvalid
+from amur.iam.policy.public import is_public
 from amur.iam.policy.statements import DENY, EVERYBODY, Policy, Statement
 from amur.objects.types import BucketRecord, ObjectRecord, Permit
 
@@ -41,13 +42,13 @@ Note = Callable[[str, str, str, str], None]
 class Rights:
     """`bucket` is the record as it is now; `access` None is the anonymous."""
 
-    __slots__ = ("_access", "_context", "_facts", "_note", "bucket")
+    __slots__ = ("_access", "_facts", "_note", "bucket", "context")
 
     def __init__(
         self, access: Access | None, bucket: BucketRecord, context: RequestContext, note: Note
     ) -> None:
         self._access = access
-        self._context = context
+        self.context = context
         self._note = note
         self.bucket = bucket
         self._facts = facts_of(bucket)
@@ -66,11 +67,6 @@ class Rights:
             return
         raise self._refused(action, resource, verdict)
 
-    def may(self, action: str, key: str = "") -> bool:
-        """Whether policies and roles allow it, or the bucket's ACL a listing."""
-        verdict = self._verdict(action, self._resource(key))
-        return verdict.is_allowed or self._acl_allows(verdict, Need.LIST, None)
-
     @property
     def hangs_on_key(self) -> bool:
         """Whether the answer may differ from key to key of this bucket."""
@@ -85,7 +81,7 @@ class Rights:
         access = self._access
         if access is not None and not self.hangs_on_key and not access.has_lost_policy:
             verdict = self._verdict(action, self._resource("*"))
-            if verdict.is_allowed and self._sees_missing():
+            if verdict.is_allowed and self._sees_missing(""):
                 return None
 
         def permit(key: str, record: ObjectRecord | None) -> None:
@@ -109,29 +105,31 @@ class Rights:
     def check_found(self, action: str, key: str, need: Need, record: ObjectRecord | None) -> None:
         """Raise AccessDenied unless the object, or its absence, may be told."""
         resource = self._resource(key)
-        self._context.read(record)
+        self.context.read(record)
         verdict = self._verdict(action, resource)
         if record is None:
-            if not ((verdict.is_allowed or not verdict.is_explicit) and self._sees_missing()):
+            if verdict.is_explicit or not self._sees_missing(key):
                 raise self._refused(action, resource, verdict)
         elif not (verdict.is_allowed or self._acl_allows(verdict, need, record)):
             raise self._refused(action, resource, verdict)
 
     def _permit_found(self, key: str, record: ObjectRecord | None) -> None:
         """Of who may read the key, but perhaps not know what keys there are."""
-        if _is_absent(record) and not self._sees_missing():
+        if _is_absent(record) and not self._sees_missing(key):
             raise S3Error("AccessDenied")
 
-    def _sees_missing(self) -> bool:
-        """A missing key is 404 to who could list the bucket, to others 403."""
-        return self.may("s3:ListBucket")
+    def _sees_missing(self, key: str) -> bool:
+        """A missing key is 404 to who could list it, to others 403."""
+        listing = self.about(self.context.listing_of(key))
+        verdict = listing._verdict("s3:ListBucket", self._resource(""))
+        return verdict.is_allowed or self._acl_allows(verdict, Need.LIST, None)
 
     # --- how ---
     def _resource(self, key: str) -> str:
         return f"{ARN}{self.bucket.name}/{key}" if key else ARN + self.bucket.name
 
     def _verdict(self, action: str, resource: str) -> Verdict:
-        return verdict_on_bucket(self._access, self._facts, action, resource, self._context)
+        return verdict_on_bucket(self._access, self._facts, action, resource, self.context)
 
     def _acl_allows(self, verdict: Verdict, need: Need, record: ObjectRecord | None) -> bool:
         if not may_have_acl(self._access, verdict):
@@ -142,7 +140,7 @@ class Rights:
             is_writers = (
                 access is not None
                 and access.principal.is_admin
-                and access.principal.owner == record.owner
+                and access.principal.owner == owner_of(bucket, record)
             )
             return is_writers or (
                 need is Need.READ
@@ -167,17 +165,24 @@ class Rights:
         return S3Error("AccessDenied", f"{who} may not {action} on {resource}: {verdict}.")
 
 
-def is_unrestricted(access: Access, bucket: BucketRecord) -> bool:
+def is_unrestricted(access: Access | None, bucket: BucketRecord) -> bool:
     """Whether the caller may everything in the bucket: an administrator of its organization, and
     nowhere is there a policy that could say otherwise."""
     return (
-        access.principal.is_admin
+        access is not None
+        and access.principal.is_admin
         and access.principal.owner == bucket.owner
         and not bucket.policy
         and access.policies is None
         and access.session is None
         and not access.has_lost_policy
     )
+
+
+def owner_of(bucket: BucketRecord, record: ObjectRecord) -> str:
+    """Whose an object is: its writer's, unless the bucket's owner has all that is in it."""
+    is_buckets = bucket.ownership == "BucketOwnerEnforced" or not record.owner
+    return bucket.owner if is_buckets else record.owner
 
 
 def object_acl(bucket: BucketRecord, record: ObjectRecord) -> str:
@@ -211,11 +216,19 @@ def facts_of(bucket: BucketRecord) -> BucketFacts:
         bucket.name,
         bucket.owner,
         compiled_policy(bucket.policy, bucket.name) if bucket.policy else None,
-        RESTRICT_POLICY in bucket.public_block,
+        RESTRICT_POLICY in bucket.public_block and _has_public_policy(bucket),
     )
     _facts[bucket.name] = bucket, facts
     return facts
 
 
+def _has_public_policy(bucket: BucketRecord) -> bool:
+    try:
+        return bool(bucket.policy) and is_public(parsed(bucket.policy, Kind.BUCKET))
+    except PolicyInvalid:
+        return True
+
+
 def _is_absent(record: ObjectRecord | None) -> bool:
-    return record is None or record.is_marker
+    """Of a listing only heads are here: its objects are no markers."""
+    return record is None or getattr(record, "is_marker", False)

@@ -100,7 +100,7 @@ class Keys:
 
         async def attempt(transaction: Transaction) -> AccessKey:
             if member:
-                await _check_member(transaction, org, member)
+                await _hold_member(transaction, org, member)
             path = paths.key(key_id)
             record = await transaction.create(path, values, [paths.keys_of(org)])
             for arn in dict.fromkeys(policies):
@@ -249,10 +249,11 @@ class Keys:
         """Attaching what is attached is fine."""
 
         async def attempt(transaction: Transaction) -> None:
-            await _the_key(transaction, actor.organization, key_id)
+            path, _ = await _the_key(transaction, actor.organization, key_id)
+            transaction.touch(path)
             policy = await the_policy(transaction, actor.organization, arn)
-            count = len(await attached(transaction, key_id))
-            if count >= POLICIES_PER_KEY_MAX:
+            others = {paths.parts(each)[1] for each in await _attached(transaction, key_id)}
+            if len(others - {policy.id}) >= POLICIES_PER_KEY_MAX:
                 raise _too_many_policies()
             await _attach(transaction, key_id, policy)
             detail = {"policy": policy.arn}
@@ -261,17 +262,22 @@ class Keys:
         await self._registry.transact(attempt)
 
     async def detach(self, actor: Actor, key_id: str, arn: str) -> None:
-        """Raises NoSuchEntity when it was not attached."""
+        """By what the key has: also a policy that is no more, and all that two regions made under
+        one name. Raises NoSuchEntity when it was not attached."""
+        parsed_arn(actor.organization, arn)
 
         async def attempt(transaction: Transaction) -> None:
             await _the_key(transaction, actor.organization, key_id)
-            policy = await the_policy(transaction, actor.organization, arn)
-            path = paths.attachment(key_id, policy.id)
-            record = await transaction.get(path)
-            if record is None or not record.values["is_attached"]:
-                raise NoSuchEntity(f"Policy {policy.arn} is not attached to {key_id}.")
-            transaction.set(path, {"is_attached": False})
-            detail = {"policy": policy.arn}
+            meant = [
+                path
+                for path, record in (await _attached(transaction, key_id)).items()
+                if record.values["arn"] == arn
+            ]
+            if not meant:
+                raise NoSuchEntity(f"Policy {arn} is not attached to {key_id}.")
+            for path in meant:
+                transaction.set(path, {"is_attached": False})
+            detail = {"policy": arn}
             await self._note(transaction, actor, "iam:DetachUserPolicy", key_id, detail)
 
         await self._registry.transact(attempt)
@@ -285,32 +291,47 @@ class Keys:
         return sorted(found, key=lambda policy: policy.name)
 
     async def share(self, actor: Actor, bucket: str, key_id: str, role: str) -> Share:
-        """Give a key of another organization a role on a bucket of the actor's organization (of
-        which the caller has made sure)."""
+        """Give a key of another organization a role on a bucket of the actor's. What is shared is
+        the bucket that there is now, not another one of that name."""
         check_share_role(role)
         org = actor.organization
 
         async def attempt(transaction: Transaction) -> Share:
+            bucket_id = await self._own_bucket(org, bucket)
             record = await transaction.get(paths.key(key_id))
             if record is None:
                 raise no_key(key_id)
             if record.values["organization"] == org:
                 raise IamError("InvalidInput", "The key is of this organization: give it a role.")
+            transaction.touch(paths.key(key_id))  # whoever deletes it deletes the share
             path = paths.share(bucket, key_id)
-            values = {"organization": org, "role": role, "created": self._now(), "is_shared": True}
+            values: dict[str, Any] = {
+                "bucket_id": bucket_id,
+                "organization": org,
+                "role": role,
+                "created": self._now(),
+                "is_shared": True,
+            }
             if await transaction.get(path) is None:
                 index = [paths.shares_with(key_id), paths.shares_of(bucket)]
-                await transaction.create(path, values, index)
+                record = await transaction.create(path, values, index)
             else:
-                transaction.set(path, values)
+                record = transaction.set(path, values)
             detail = {"key": key_id, "role": role}
             resource = f"arn:aws:s3:::{bucket}"
             await record_change(
                 transaction, self._registry, actor, "iam:CreateShare", resource, detail
             )
-            return Share(bucket, org, key_id, role, values["created"])  # type: ignore[arg-type]
+            return share_of(path, record)
 
         return await self._registry.transact(attempt)
+
+    async def _own_bucket(self, organization: str, name: str) -> bytes:
+        """Its id. Somebody else's is told from none by nobody."""
+        found = await bucket_ids(self._registry.core, [name])
+        if name not in found or found[name].owner != organization:
+            raise NoSuchEntity(f"The bucket {name} is not one of the organization's.")
+        return found[name].id
 
     async def unshare(self, actor: Actor, bucket: str, key_id: str) -> None:
         async def attempt(transaction: Transaction) -> None:

@@ -36,7 +36,14 @@ def key_of(path: bytes, record: EntryRecord, used: Sequence[EntryRecord | None] 
 def share_of(path: bytes, record: EntryRecord) -> Share:
     bucket, key_id = paths.parts(path)
     values = record.values
-    return Share(bucket, values["organization"], key_id, values["role"], values["created"])
+    return Share(
+        bucket,
+        values["bucket_id"],
+        values["organization"],
+        key_id,
+        values["role"],
+        values["created"],
+    )
 
 
 def no_key(key_id: str) -> NoSuchEntity:

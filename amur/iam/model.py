@@ -134,9 +134,11 @@ class Team(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A role on a bucket for a key of another organization."""
+    """A role on a bucket for a key of another organization. `bucket_id` is the bucket's that was
+    shared: one of that name may be another one now."""
 
     bucket: str
+    bucket_id: bytes
     organization: str  # the bucket's, when it was shared
     key_id: str
     role: str
@@ -171,11 +173,10 @@ def key_arn(organization: str, key_id: str) -> str:
 
 
 def split_policy_arn(arn: str) -> tuple[str, str]:
-    """Organization and name. Raises IamError."""
+    """Organization and name, which no policy has if it holds a slash. Raises IamError."""
     parts = arn.split(":", 5)
-    if len(parts) != 6 or parts[:4] != ["arn", "aws", "iam", ""] or not parts[4]:
-        raise IamError("InvalidInput", f"{arn} is not a policy's ARN: arn:aws:iam::ORG:policy/NAME")
-    kind, _, name = parts[5].rpartition("/")
-    if kind.split("/")[0] != "policy" or not name:
+    kind, _, name = parts[-1].partition("/")
+    is_one = len(parts) == 6 and parts[:4] == ["arn", "aws", "iam", ""] and kind == "policy"
+    if not is_one or not parts[4] or not name:
         raise IamError("InvalidInput", f"{arn} is not a policy's ARN: arn:aws:iam::ORG:policy/NAME")
     return parts[4], name

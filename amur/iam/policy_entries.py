@@ -28,25 +28,29 @@ def no_policy(arn: str) -> NoSuchEntity:
     return NoSuchEntity(f"Policy {arn} does not exist.")
 
 
-def index_of(organization: str, arn: str) -> bytes:
-    """Where to look for it. Raises NoSuchEntity for another organization's."""
+def parsed_arn(organization: str, arn: str) -> tuple[bytes, str]:
+    """Where to look for it, and its name. Raises NoSuchEntity for another organization's, and
+    IamError for what is no ARN."""
     owner, name = split_policy_arn(arn)
     if owner != organization or "\0" in name:
         raise no_policy(arn)
-    return paths.policy_named(owner, name)
+    return paths.policy_named(owner, name), name
 
 
 async def the_policy(transaction: Transaction, organization: str, arn: str) -> Policy:
-    """Raises NoSuchEntity."""
-    for path in await transaction.find(index_of(organization, arn), 1):
+    """Raises NoSuchEntity, as for a name in another case: a policy has one ARN."""
+    index, name = parsed_arn(organization, arn)
+    for path in await transaction.find(index):
         record = await transaction.get(path)
-        if record is not None:
+        if record is not None and record.values["name"] == name:
             return policy_of(path, record)
     raise no_policy(arn)
 
 
 async def find_policy(registry: Registry, organization: str, arn: str) -> Policy:
-    """Raises NoSuchEntity. (Two regions that made one name at the same time: one of the two.)"""
-    for path, record in await registry.find(index_of(organization, arn), limit=1):
-        return policy_of(path, record)
+    """As `the_policy`. (Two regions that made one name at the same time: one of the two.)"""
+    index, name = parsed_arn(organization, arn)
+    for path, record in await registry.find(index):
+        if record.values["name"] == name:
+            return policy_of(path, record)
     raise no_policy(arn)

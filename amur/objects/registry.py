@@ -63,6 +63,7 @@ class Transaction:
         self._read: dict[bytes, Entry | None] = {}
         self._records: dict[bytes, EntryRecord] = {}
         self._changed: dict[bytes, EntryRecord] = {}  # as they were before; {} of new ones
+        self._touched: dict[bytes, None] = {}  # in order
         self._empty: list[tuple[bytes, bytes]] = []
 
     async def get(self, path: bytes) -> EntryRecord | None:
@@ -84,7 +85,8 @@ class Transaction:
         return self._records.get(path)
 
     async def find(self, index: bytes, limit: int = 1 << 31) -> list[bytes]:
-        """Paths under an index value, in order. They may change before the commit: see `alone`."""
+        """Paths under an index value, in order. They may change before the commit: see `alone`, and
+        `touch` of an entry that whoever adds one touches, too."""
         return await find(self._core, index, limit=limit)
 
     def alone(self, index: bytes) -> None:
@@ -104,15 +106,23 @@ class Transaction:
         return record
 
     def set(self, path: bytes, values: Mapping[str, Any]) -> None:
-        """Change fields of a living entry that was read."""
+        """Change fields of a living entry that was read. One that has the value already is said
+        again: later than what another region may have said meanwhile."""
         record = self._records[path]
         assert not record.gone, "an entry that is gone can't be changed"
         at = self._core.stamp(latest(record))
         for name, value in values.items():
-            if name not in record.values or record.values[name] != value:
-                self._changed.setdefault(path, record)
-                record.values[name] = value
-                record.changed[name] = at
+            self._changed.setdefault(path, record)
+            record.values[name] = value
+            record.changed[name] = at
+
+    def touch(self, path: bytes) -> None:
+        """Of two commits that have read this living entry, one fails if the other touched it. It
+        stays as it is, and no peer is told. For what hangs on more than one entry: who attaches a
+        policy touches it, so that nobody deletes it who has not seen that. Nothing but touched is
+        nothing changed: there is no commit."""
+        assert not self._records[path].gone, "an entry that is gone holds nothing together"
+        self._touched[path] = None
 
     def remove(self, path: bytes) -> None:
         """For good. Of an entry that was read."""
@@ -135,6 +145,9 @@ class Transaction:
             puts += [Put(place, b"\x00") for place in places(path, record)]
             if record.gone:
                 deletes += places(path, before)
+        touched = [path for path in self._touched if self._changed and path not in self._changed]
+        for path in touched:
+            puts.append(Put(keys.entry_key(path), encode(self._records[path]), VERSION_STAMP))
         puts += epoch_puts(self._changed)
         log = [entry_name(path) for path in self._changed] if self._core.is_cluster else []
         after = max((latest(self._records[path]) for path in self._changed), default=0)

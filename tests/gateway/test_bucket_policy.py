@@ -147,6 +147,37 @@ async def test_the_public_access_block(app: App, owner: Signing) -> None:
     assert (await owner("PUT", "/bkt?policy", guessed)).status == 204
 
 
+async def test_restricted_are_buckets_with_a_public_policy(owner: Signing, iam: Iam) -> None:
+    eve = owner.by(await made(iam, actor=EVE))
+    await owner("PUT", "/bkt?publicAccessBlock", block("RestrictPublicBuckets"))
+    for principal, status in (("*", 403), ({"AWS": "arn:aws:iam::eve:root"}, 200)):
+        await owner("PUT", "/bkt?policy", policy("Allow", "s3:GetObject", principal))
+        assert (await eve("GET", "/bkt/key")).status == status, principal
+    both = json.loads(policy("Allow", "s3:GetObject", {"AWS": "arn:aws:iam::eve:root"}))
+    both["Statement"] += json.loads(policy("Allow", "s3:ListBucket"))["Statement"]
+    await owner("PUT", "/bkt?policy", json.dumps(both).encode())
+    assert (await eve("GET", "/bkt/key")).code == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-amz-grant-full-control", "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    ],
+)  # fmt: skip
+async def test_conditions_on_headers_that_are_refused(owner: Signing, iam: Iam, name: str) -> None:
+    """Policies written for Amazon hold here, too: what they ask for can't be had, though."""
+    eve = owner.by(await made(iam, actor=EVE))
+    given = policy("Allow", "s3:PutObject", Condition={"Null": {f"s3:{name}": "false"}})
+    assert (await owner("PUT", "/bkt?policy", given)).status == 204
+    assert (await eve("PUT", "/bkt/new", b"x")).code == "AccessDenied"
+    assert (await eve("PUT", "/bkt/new", b"x", {name: "it"})).code == "NotImplemented"
+    lacking = policy("Allow", "s3:PutObject", Condition={"Null": {f"s3:{name}": "true"}})
+    assert (await owner("PUT", "/bkt?policy", lacking)).status == 204
+    assert (await eve("PUT", "/bkt/new", b"x")).status == 200
+
+
 @pytest.mark.parametrize(
     "body",
     [

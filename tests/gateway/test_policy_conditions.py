@@ -57,8 +57,9 @@ async def test_existing_tags_of_what_is_read(app: App, iam: Iam) -> None:
 async def test_existing_tags_of_a_copys_source_and_of_a_bundle(app: App, iam: Iam) -> None:
     is_open = when("StringEquals", "s3:ExistingObjectTag/level", "open")
     call = await caller(
-        app, iam, allow("s3:GetObject", OBJECTS, **is_open), allow("s3:PutObject", OBJECTS)
-    )
+        app, iam, allow("s3:GetObject", OBJECTS, **is_open),
+        allow(["s3:PutObject", "s3:GetObjectTagging", "s3:PutObjectTagging"], OBJECTS),
+    )  # fmt: skip
     for source, status in (("open", 200), ("shut", 403)):
         headers = {"x-amz-copy-source": f"bkt/{source}"}
         assert (await call("PUT", "/bkt/copy", headers=headers)).status == status
@@ -121,7 +122,8 @@ async def test_prefixes_of_lists(app: App, iam: Iam) -> None:
     assert (await call("GET", "/bkt?versions&prefix=home%2Fann%2F")).status == 403
     root = when("StringEquals", "s3:prefix", "")
     call = await caller(app, iam, allow("s3:ListBucket", BUCKET, **root))
-    assert (await call("GET", "/bkt")).status == 200
+    assert (await call("GET", "/bkt?prefix=")).status == 200
+    assert (await call("GET", "/bkt")).status == 403  # it has none, as at Amazon
     assert (await call("GET", "/bkt?prefix=a")).status == 403
 
 
@@ -284,10 +286,14 @@ async def test_a_forced_deletion_deletes_objects(app: App, iam: Iam) -> None:
     headers = {"tigris-force-delete": "true"}
     call = await caller(app, iam, allow("s3:DeleteBucket", BUCKET))
     assert (await call("DELETE", "/bkt", headers=headers)).code == "AccessDenied"
-    call = await caller(
+    call = await caller(  # a policy may say something else of one of them
         app, iam, allow(["s3:DeleteBucket"], BUCKET),
         allow(["s3:DeleteObject", "s3:DeleteObjectVersion"], OBJECTS),
     )  # fmt: skip
+    assert (await call("DELETE", "/bkt", headers=headers)).code == "AccessDenied"
+    call = Signing(app, await made(iam, roles=[("bkt", "ReadWrite")]))
+    assert (await call("DELETE", "/bkt", headers=headers)).code == "AccessDenied"
+    call = Signing(app, await made(iam, roles=[("bkt", "Editor")]))
     assert (await call("DELETE", "/bkt", headers=headers)).status == 204
 
 
@@ -324,3 +330,26 @@ async def test_keys_are_no_patterns(app: App, iam: Iam, key: str) -> None:
         "AccessDenied",
         "SignatureDoesNotMatch",
     )
+
+
+# --- whether there is such a key ---
+async def test_a_missing_key_is_told_to_who_may_list_its_name(app: App, iam: Iam) -> None:
+    inside = when("StringLike", "s3:prefix", "mine/*")
+    call = await caller(
+        app,
+        iam,
+        allow("s3:GetObject", "arn:aws:s3:::bkt/mine/*"),
+        allow("s3:ListBucket", BUCKET, **inside),
+    )
+    assert (await call("GET", "/bkt/mine/none")).code == "NoSuchKey"
+    assert (await call("HEAD", "/bkt/mine/none")).status == 404
+    for target in ("/bkt/none", "/bkt/none?prefix=mine/x", "/bkt/shut?prefix=mine/x"):
+        assert (await call("GET", target)).code == "AccessDenied", target
+
+
+async def test_who_may_list_nothing_but_the_top_learns_of_no_key(app: App, iam: Iam) -> None:
+    top = when("StringEquals", "s3:prefix", "")
+    call = await caller(app, iam, allow("s3:ListBucket", BUCKET, **top))
+    assert (await call("GET", "/bkt?prefix=")).status == 200
+    for key in ("open", "none"):
+        assert (await call("GET", f"/bkt/{key}")).code == "AccessDenied", key

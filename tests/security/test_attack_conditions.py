@@ -153,7 +153,10 @@ async def test_rename_is_held_against_the_tags_of_its_source(scene: Scene) -> No
     )
     assert (await scene.send(key, "DELETE", "/data/held")).status == 403
     answer = await scene.send(
-        key, "PUT", "/data/away", headers={"x-amz-copy-source": "/data/held", "x-tigris-rename": "true"}
+        key,
+        "PUT",
+        "/data/away",
+        headers={"x-amz-copy-source": "/data/held", "x-tigris-rename": "true"},
     )
     assert answer.status == 403
     assert await scene.has("data", "held")
@@ -217,9 +220,7 @@ async def test_metadata_in_a_listing_is_not_allowed_by_a_pattern_of_one_characte
 ) -> None:
     await scene.bucket("data")
     await scene.put("data", "secret", metadata={"password": "hunter2"})
-    key = await scene.key(
-        allow("s3:ListBucket"), allow("s3:GetObject", "arn:aws:s3:::data/?")
-    )
+    key = await scene.key(allow("s3:ListBucket"), allow("s3:GetObject", "arn:aws:s3:::data/?"))
     answer = await scene.send(
         key, "GET", "/data?list-type=2", headers={"x-tigris-list-metadata": "true"}
     )
@@ -258,7 +259,9 @@ async def test_a_copy_takes_no_tags_along_that_may_not_be_set(scene: Scene) -> N
     )
     tagged = await scene.send(key, "PUT", "/data/own", b"x", {"x-amz-tagging": "class=public"})
     assert tagged.status == 403
-    answer = await scene.send(key, "PUT", "/data/own", headers={"x-amz-copy-source": "/data/source"})
+    answer = await scene.send(
+        key, "PUT", "/data/own", headers={"x-amz-copy-source": "/data/source"}
+    )
     if answer.status == 200:
         assert not (await scene.store.head("data", "own")).tags
     else:
@@ -364,9 +367,7 @@ async def test_a_policy_that_is_open_to_all_is_public_whatever_it_pretends(
     """BlockPublicPolicy: a condition that everybody fulfils does not make it private."""
     await scene.bucket("data", public_block=["BlockPublicPolicy"])
     statement = allow("s3:GetObject", "arn:aws:s3:::data/*", **condition) | {"Principal": "*"}
-    answer = await scene.send(
-        scene.admin, "PUT", "/data?policy=", document(statement).encode()
-    )
+    answer = await scene.send(scene.admin, "PUT", "/data?policy=", document(statement).encode())
     assert answer.status == 403
 
 
@@ -422,9 +423,7 @@ async def test_a_copys_source_is_compared_as_it_is_meant(scene: Scene) -> None:
 async def test_a_listing_without_a_prefix_has_none(scene: Scene) -> None:
     """`Null` asks whether the parameter is there, as at Amazon: a Deny of listings without one."""
     await scene.bucket("data")
-    key = await scene.key(
-        allow("s3:ListBucket"), deny("s3:ListBucket", Null={"s3:prefix": "true"})
-    )
+    key = await scene.key(allow("s3:ListBucket"), deny("s3:ListBucket", Null={"s3:prefix": "true"}))
     assert (await scene.send(key, "GET", "/data?list-type=2&prefix=home/")).status == 200
     assert (await scene.send(key, "GET", "/data?list-type=2")).status == 403
 

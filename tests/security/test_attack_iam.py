@@ -43,7 +43,9 @@ async def ask(scene: Scene, key: Key, action: str, **params: str) -> Answer:
 @pytest.mark.parametrize("arn", ["policy/SECRET", "policy/open/secret"])
 async def test_one_policy_has_one_arn(scene: Scene, arn: str) -> None:
     """What is authorised is the ARN as it came: another spelling must not lead to the policy."""
-    await scene.iam.directory.policies.create(ACME, "secret", document(allow("s3:*", "arn:aws:s3:::hidden/*")))
+    await scene.iam.directory.policies.create(
+        ACME, "secret", document(allow("s3:*", "arn:aws:s3:::hidden/*"))
+    )
     key = await scene.key(
         allow("iam:GetPolicy*", "arn:aws:iam::acme:policy/*"),
         deny("iam:GetPolicy*", "arn:aws:iam::acme:policy/secret"),
@@ -56,7 +58,9 @@ async def test_one_policy_has_one_arn(scene: Scene, arn: str) -> None:
 
 
 async def test_an_allowed_prefix_of_policies_is_not_left_by_a_path(scene: Scene) -> None:
-    await scene.iam.directory.policies.create(ACME, "secret", document(allow("s3:*", "arn:aws:s3:::hidden/*")))
+    await scene.iam.directory.policies.create(
+        ACME, "secret", document(allow("s3:*", "arn:aws:s3:::hidden/*"))
+    )
     key = await scene.key(allow("iam:GetPolicy*", "arn:aws:iam::acme:policy/dev-*"))
     answer = await ask(
         scene, key, "GetPolicyDetailed", PolicyArn="arn:aws:iam::acme:policy/dev-x/secret"
@@ -93,13 +97,15 @@ async def test_attaching_beside_the_deletion_of_a_policy(seed: int) -> None:
         try:
             await api.ask(api.acme, "AttachUserPolicy", UserName=key.key_id, PolicyArn=arn)
         except ApiError as error:
-            assert error.code == "NoSuchEntity"
+            if error.code != "NoSuchEntity":
+                raise
 
     async def delete() -> None:
         try:
             await api.ask(api.acme, "DeletePolicy", PolicyArn=arn)
         except ApiError as error:
-            assert error.code == "DeleteConflict"
+            if error.code != "DeleteConflict":
+                raise
 
     await asyncio.gather(attach(), delete())
     access = await api.iam.find(key.key_id)
@@ -121,7 +127,8 @@ async def test_the_number_of_attached_policies_holds_for_attaching_at_once(seed:
         try:
             await api.ask(api.acme, "AttachUserPolicy", UserName=key.key_id, PolicyArn=arn)
         except ApiError as error:
-            assert error.code == "LimitExceeded"
+            if error.code != "LimitExceeded":
+                raise
 
     await asyncio.gather(*map(attach, arns[POLICIES_PER_KEY_MAX - 1 :]))
     found = await api.iam.directory.keys.policies_of("acme", key.key_id)
@@ -138,7 +145,8 @@ async def test_a_policys_versions_hold_for_creating_at_once(seed: int) -> None:
         try:
             await api.ask(api.acme, "CreatePolicyVersion", PolicyArn=arn, PolicyDocument=text)
         except ApiError as error:
-            assert error.code == "LimitExceeded"
+            if error.code != "LimitExceeded":
+                raise
 
     await asyncio.gather(*(create() for _ in range(8)))
     policy = await api.iam.directory.policies.get("acme", arn)
@@ -264,9 +272,7 @@ async def test_an_admin_who_is_no_owner_does_not_disarm_an_owner(scene: Scene) -
     admins, secret = await directory.keys.create(ACME, "admin's", member=admin.id)
     made = await directory.policies.create(ACME, "nothing", document(deny("*")))
     key = Key(admins.id, secret)
-    answer = await ask(
-        scene, key, "AttachUserPolicy", UserName=owners.id, PolicyArn=made.arn
-    )
+    answer = await ask(scene, key, "AttachUserPolicy", UserName=owners.id, PolicyArn=made.arn)
     assert answer.status == 403
     for action in ("UpdateAccessKey", "DeleteAccessKey"):
         answer = await ask(scene, key, action, AccessKeyId=owners.id, Status="Inactive")
@@ -282,8 +288,6 @@ async def test_secrets_are_in_no_repr(scene: Scene) -> None:
     assert key.secret not in repr(access)
     assert issued.secret not in repr(issued)
     assert issued.secret not in repr(session)
-
-
 
 
 async def test_a_policy_that_two_regions_made_is_one_to_people(scene: Scene) -> None:

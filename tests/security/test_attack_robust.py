@@ -11,7 +11,7 @@ from amur.iam.denials import BURST, KINDS_MAX, PER_FLUSH, Denials, Refused
 from amur.iam.policy import vocabulary
 from amur.iam.policy.document import Kind, parse
 from amur.iam.policy.lint import lint
-from tests.security.test_attack_conditions import Key, Scene, allow, deny, document, scene
+from tests.security.test_attack_conditions import ACME, Key, Scene, allow, deny, document, scene
 
 __all__ = ["scene"]
 
@@ -97,7 +97,9 @@ async def test_a_policy_knows_an_ipv6_client_of_a_proxy(scene: Scene) -> None:
     await scene.bucket("data")
     key = await scene.key(allow("s3:*", IpAddress={"aws:SourceIp": "2001:db8::/32"}))
     for address in ("2001:db8::a", "2001:db8::7"):
-        answer = await scene.send(key, "GET", "/data", headers={"x-forwarded-for": address}, app=app)
+        answer = await scene.send(
+            key, "GET", "/data", headers={"x-forwarded-for": address}, app=app
+        )
         assert answer.status == 200
 
 
@@ -142,7 +144,6 @@ async def test_sessions_in_memory_are_bounded_in_bytes(scene: Scene) -> None:
     assert len(own) <= 200
 
 
-
 async def test_a_retired_master_key_takes_no_rotated_key_along(scene: Scene) -> None:
     """How a master key is replaced: the new one is put first, all keys are rotated with an
     overlap, the overlap ends, the old one is taken away. The old secret is over by then: that it
@@ -177,3 +178,32 @@ async def test_a_full_disk_tells_no_secret(scene: Scene, monkeypatch: pytest.Mon
     )  # fmt: skip
     assert answer.status in (503, 507)
     assert b"tsec_" not in answer.body
+
+
+async def test_one_decision_of_twenty_hostile_policies_takes_bounded_work(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four slow patterns a document are allowed, and twenty documents a key: 145 ms a decision,
+    and DeleteObjects makes a thousand of them without a pause."""
+    from amur.iam.policy.patterns import _Segment
+
+    await scene.bucket("bkt")
+    slow = [f"arn:aws:s3:::bkt/*{'a?' * 16}{end}*" for end in "bcde"]
+    policies = scene.iam.directory.policies
+    arns = [
+        (await policies.create(ACME, f"slow{number}", document(deny("s3:*", slow)))).arn
+        for number in range(20)
+    ]
+    made, secret = await scene.iam.directory.keys.create(ACME, "key", policies=arns)
+    steps = 0
+    real = _Segment.is_at
+
+    def counted(self: _Segment, text: str, start: int) -> bool:
+        nonlocal steps
+        steps += 1
+        return real(self, text, start)
+
+    monkeypatch.setattr(_Segment, "is_at", counted)
+    answer = await scene.send(Key(made.id, secret), "GET", "/bkt/" + "a" * 1000)
+    assert answer.status == 403
+    assert steps <= 10_000

@@ -15,7 +15,10 @@ from amur.gateway.handlers.common import (
 )
 from amur.gateway.handlers.tagging import permitted
 from amur.gateway.headers import read_acl
+from amur.gateway.policy_context import NeedsDocument
+from amur.gateway.rights import owner_of
 from amur.meta.records import ObjectRecord
+from amur.objects.errors import StoreError
 
 
 async def get_object_acl(ctx: Context) -> Response:
@@ -23,7 +26,7 @@ async def get_object_acl(ctx: Context) -> Response:
     record = await permitted(ctx)
     bucket = await ctx.store.bucket(ctx.request.bucket)
     acl = record.acl if record.acl and bucket.object_acl else bucket.acl
-    response = acl_xml.response(acl, record.owner or bucket.owner, bucket.owner)
+    response = acl_xml.response(acl, owner_of(bucket, record), bucket.owner)
     response.headers += version_headers(ctx, record)
     return response
 
@@ -36,11 +39,14 @@ async def put_object_acl(ctx: Context) -> Response:
     acl = read_acl(request.headers)
     if acl and data:
         raise S3Error("UnexpectedContent")
-    current = await permitted(ctx)
+    current = await _current(ctx)
     bucket = await ctx.store.bucket(request.bucket)
     acl = acl or acl_xml.canned(
-        data, current.owner or bucket.owner, bucket.owner, await known_organizations(ctx)
+        data, owner_of(bucket, current), bucket.owner, await known_organizations(ctx)
     )
+    if permit is not None:
+        ctx.conditions.acl = acl
+        permit(request.key, current)
     check_public_acl(bucket, acl)
     if not bucket.object_acl or bucket.ownership == "BucketOwnerEnforced":
         raise S3Error("AccessControlListNotSupported")
@@ -54,3 +60,17 @@ async def put_object_acl(ctx: Context) -> Response:
         request.bucket, request.key, change, version_id=version_param(ctx)
     )
     return Response(200, version_headers(ctx, record))
+
+
+async def _current(ctx: Context) -> ObjectRecord:
+    """The version asked for. Where a policy asks which ACL it will get, that is known only with the
+    object's owner: it is read first, and the permit asked after."""
+    request = ctx.request
+    try:
+        return await permitted(ctx)
+    except NeedsDocument:
+        pass
+    try:
+        return await ctx.store.head(request.bucket, request.key, version_id=version_param(ctx))
+    except StoreError:  # whether there is one is not for who may not know
+        raise S3Error("AccessDenied") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amur import limits
 from amur.gateway import acl_xml, xml
+from amur.gateway.authorize import authorize_acl
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.common import check_public_acl, known_organizations
@@ -43,6 +44,7 @@ async def put_acl(ctx: Context) -> Response:
     else:
         known = await known_organizations(ctx)
         canned = acl_xml.canned(data, current.owner, current.owner, known)
+        await authorize_acl(ctx, canned)
     check_public_acl(current, canned)
     listing = request.headers.get("x-amz-acl-public-list-objects-enabled")
 

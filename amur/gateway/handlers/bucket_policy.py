@@ -9,10 +9,8 @@ from amur.gateway.errors import S3Error
 from amur.gateway.responses import xml_response
 from amur.gateway.rights import BLOCK_ACLS, BLOCK_POLICY, IGNORE_ACLS, RESTRICT_POLICY
 from amur.gateway.xml import tag
-from amur.iam.policy import contextkeys
-from amur.iam.policy.conditions import ConditionClause
 from amur.iam.policy.document import Kind, PolicyInvalid, parse
-from amur.iam.policy.statements import EVERYBODY, Policy
+from amur.iam.policy.public import is_public
 from amur.objects.types import BucketRecord
 
 _BLOCK = (BLOCK_ACLS, IGNORE_ACLS, BLOCK_POLICY, RESTRICT_POLICY)
@@ -60,25 +58,12 @@ async def get_policy_status(ctx: Context) -> Response:
     bucket = await ctx.store.bucket(ctx.request.bucket)
     if not bucket.policy:
         raise S3Error("NoSuchBucketPolicy", BucketName=bucket.name)
-    restricted = RESTRICT_POLICY in bucket.public_block
-    is_open = not restricted and is_public(parse(bucket.policy, Kind.BUCKET))
+    try:
+        is_open = is_public(parse(bucket.policy, Kind.BUCKET))
+    except PolicyInvalid:  # of a newer Amur: it refuses everything here
+        is_open = False
+    is_open = is_open and RESTRICT_POLICY not in bucket.public_block
     return xml_response("PolicyStatus", tag("IsPublic", str(is_open).lower()))
-
-
-def is_public(policy: Policy) -> bool:
-    """Whether it allows something to everybody, under no condition but such that a caller fulfils
-    as he likes."""
-    return any(
-        not statement.is_deny
-        and EVERYBODY in statement.principals
-        and all(_is_callers(clause) for clause in statement.conditions)
-        for statement in policy.statements
-    )
-
-
-def _is_callers(clause: ConditionClause) -> bool:
-    key = contextkeys.find(clause.key)
-    return key is not None and key.is_callers
 
 
 async def get_public_access_block(ctx: Context) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amur import limits
 from amur.gateway import xml
+from amur.gateway.authorize import authorize_location
 from amur.gateway.context import Context, Response
 from amur.gateway.errors import S3Error
 from amur.gateway.handlers.bucket_config import parse_ownership, tag_set
@@ -38,6 +39,7 @@ async def create_bucket(ctx: Context) -> Response:
         tags = root.find("Tags")
         if tags is not None:
             bucket.tags = tag_set(tags, limits.BUCKET_TAGS_MAX)
+    authorize_location(ctx, bucket.location)
     await ctx.store.create_bucket(bucket)
     return Response(200, [("location", f"/{request.bucket}")])
 

@@ -80,7 +80,10 @@ async def settle_acl(ctx: Context, attributes: Attributes) -> None:
         if attributes.acl not in ("bucket-owner-full-control", "private"):
             raise S3Error("AccessControlListNotSupported")
         attributes.acl = ""
-    elif not bucket.object_acl:
+        return
+    if bucket.ownership == "BucketOwnerPreferred" and attributes.acl == "bucket-owner-full-control":
+        attributes.owner = bucket.owner
+    if not bucket.object_acl:
         attributes.acl = ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amur import limits
 from amur.gateway import xml
-from amur.gateway.authorize import authorize_source
+from amur.gateway.authorize import authorize_source, authorize_tags_of_copy
 from amur.gateway.checksums import ELEMENTS, algorithm_name
 from amur.gateway.conditions import read_conditions
 from amur.gateway.context import Context, Response
@@ -51,11 +51,14 @@ async def copy_object(ctx: Context) -> Response:
             "or encryption attributes.",
         )
     found: list[ObjectRecord] = []
+    tags = None if replaces_tags else await authorize_tags_of_copy(ctx, source, permit)
 
     def look(key: str, record: ObjectRecord | None) -> None:
         if permit is not None:
             permit(key, record)
         if record is not None:
+            if tags is not None and record.tags != tags:
+                raise S3Error("ConditionalRequestConflict")  # they were changed just now
             _check_size(record)
             found.append(record)
             if not replaces:

@@ -76,25 +76,42 @@ def _owner(record: ObjectHead) -> str:
 
 
 def _contents(
-    entries: Iterable[ListEntry], encode: Encode, *, owner: bool, metadata: bool = False
+    entries: Iterable[ListEntry],
+    encode: Encode,
+    *,
+    owner: bool,
+    metadata: Callable[[str, ObjectHead], str] | None = None,
 ) -> list[str]:
     return [
         f"<Contents><Key>{encode(key)}</Key>"
         f"<LastModified>{iso_time(record.version // 1_000_000_000)}</LastModified>"
         f"<ETag>&quot;{record.etag}&quot;</ETag>{_checksum(record)}<Size>{record.size}</Size>"
         f"{_owner(record) if owner else ''}<StorageClass>{record.storage_class}</StorageClass>"
-        f"{_metadata(record) if metadata else ''}</Contents>"
+        f"{metadata(key, record) if metadata else ''}</Contents>"
         for key, record, _ in entries
         if record is not None
     ]
 
 
-def _metadata(record: ObjectHead) -> str:
-    """Tigris' extension X-Tigris-List-Metadata: user metadata beside each object."""
-    return "".join(
-        tag("Metadata", tag("Name", name), tag("Value", value))
-        for name, value in record.metadata.items()
-    )
+def _metadata(ctx: Context) -> Callable[[str, ObjectHead], str] | None:
+    """Tigris' extension X-Tigris-List-Metadata: user metadata beside each object, of those that the
+    caller might get."""
+    if ctx.request.headers.get("x-tigris-list-metadata") != "true":
+        return None
+    permit = ctx.permit
+
+    def told(key: str, record: ObjectHead) -> str:
+        if permit is not None:
+            try:
+                permit(key, record)  # type: ignore[arg-type]
+            except S3Error:
+                return ""
+        return "".join(
+            tag("Metadata", tag("Name", name), tag("Value", value))
+            for name, value in record.metadata.items()
+        )
+
+    return told
 
 
 def _common_prefixes(entries: Iterable[ListEntry], encode: Encode) -> list[str]:
@@ -132,10 +149,6 @@ async def _objects(ctx: Context, ask: _Question, start_after: str) -> ListPage:
     return page
 
 
-def _wants_metadata(ctx: Context) -> bool:
-    return ctx.request.headers.get("x-tigris-list-metadata") == "true"
-
-
 async def list_objects(ctx: Context) -> Response:
     """Version 1. NextMarker only with a delimiter, as Amazon."""
     ask = _question(ctx)
@@ -151,7 +164,7 @@ async def list_objects(ctx: Context) -> Response:
         parts.append(f"<NextMarker>{ask.encode(page.next_key)}</NextMarker>")
     parts += _shared_head(ask)
     parts.append(tag("IsTruncated", page.truncated))
-    parts += _contents(page.entries, encode, owner=True, metadata=_wants_metadata(ctx))
+    parts += _contents(page.entries, encode, owner=True, metadata=_metadata(ctx))
     parts += _common_prefixes(page.entries, encode)
     return xml_response("ListBucketResult", *parts)
 
@@ -176,7 +189,7 @@ async def list_objects_v2(ctx: Context) -> Response:
     parts += _shared_head(ask)
     parts.append(tag("IsTruncated", page.truncated))
     owner = params.get("fetch-owner", "").lower() == "true"
-    parts += _contents(page.entries, encode, owner=owner, metadata=_wants_metadata(ctx))
+    parts += _contents(page.entries, encode, owner=owner, metadata=_metadata(ctx))
     parts += _common_prefixes(page.entries, encode)
     return xml_response("ListBucketResult", *parts)
 

@@ -84,7 +84,7 @@ async def _authorized(ctx: Context, reader: FormReader) -> PostUpload:
     if upload.key_id:
         signers.admit(request, signer, "s3", ctx.now_s)
         ctx.access, ctx.signed_s = signer.access, postpolicy.signed_at(reader.fields)
-    tags = parse_tagging_document(upload.tagging.encode()) if upload.tagging else {}
+    tags = _attributes(upload, "").tags  # as they are stored
     await authorize_form(ctx, upload.key, upload.headers, tags)
     return upload
 

@@ -29,7 +29,7 @@ async def put_object_tagging(ctx: Context) -> Response:
     data = await ctx.body.read(limits.XML_BYTES_MAX)
     check_document(ctx.request.headers, ctx.body, data)
     tags = parse_tagging_document(data)
-    ctx.conditions.request_tags = tags
+    ctx.conditions.tags = tags
     record = await _replace(ctx, tags)
     return Response(200, version_headers(ctx, record))
 

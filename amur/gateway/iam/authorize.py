@@ -72,7 +72,7 @@ def _why_not(call: Call, operation: Operation, resource: str) -> str:
     principal, need = call.principal, operation.need
     conditions = call.ctx.conditions
     conditions.read(None)  # no object is asked about: it has no tags,
-    conditions.request_tags = {}  # and neither has the request, as S3 understands it
+    conditions.tags = {}  # and neither has the request, as S3 understands it
     verdict = call.iam.elsewhere(call.access, operation.action, resource, conditions)
     if verdict.is_explicit or call.access.has_lost_policy:
         return str(verdict)

@@ -56,6 +56,9 @@ _S3_COMMON = (
 S3_COMMON = COMMON | {key.name for key in _S3_COMMON}
 """Known of every S3 request."""
 
+GRANTS = ("full-control", "read", "read-acp", "write", "write-acp")
+"""Of the headers x-amz-grant-..."""
+
 _OF_SOME = (
     Key("s3:prefix", _TEXT, is_callers=True, example="home/"),
     Key("s3:delimiter", _TEXT, is_callers=True, example="/"),
@@ -65,6 +68,17 @@ _OF_SOME = (
     Key("s3:x-amz-storage-class", _TEXT, is_callers=True, example="STANDARD"),
     Key("s3:x-amz-metadata-directive", _TEXT, is_callers=True, example="COPY"),
     Key("s3:x-amz-server-side-encryption", _TEXT, is_callers=True, example="AES256"),
+    *(
+        Key(f"s3:x-amz-grant-{right}", _TEXT, is_callers=True, example='id="ORG"')
+        for right in GRANTS
+    ),
+    Key("s3:x-amz-server-side-encryption-aws-kms-key-id", _TEXT, is_callers=True, example="key"),
+    Key(
+        "s3:x-amz-server-side-encryption-customer-algorithm",
+        _TEXT,
+        is_callers=True,
+        example="AES256",
+    ),
     Key("s3:ExistingObjectTag/", _TEXT, example="public"),
     Key("s3:RequestObjectTag/", _TEXT, is_callers=True, example="public"),
     Key("s3:RequestObjectTagKeys", _TEXT, True, is_callers=True, example="team"),

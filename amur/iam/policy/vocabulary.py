@@ -46,10 +46,12 @@ def _other(service: str, access: str, names: str) -> Iterable[Action]:
 _LISTING = "prefix delimiter"
 _EXISTING = "ExistingObjectTag/ VersionId"
 _TAGGED = "RequestObjectTag/ RequestObjectTagKeys"
+_ACL = " ".join(["x-amz-acl", *(f"x-amz-grant-{right}" for right in contextkeys.GRANTS)])
+_SSE = "x-amz-server-side-encryption"
 
 _S3 = (
     *_s3(SERVICE, LIST, "ListAllMyBuckets"),
-    *_s3(BUCKET, WRITE, "CreateBucket", "x-amz-acl LocationConstraint"),
+    *_s3(BUCKET, WRITE, "CreateBucket", f"{_ACL} LocationConstraint"),
     *_s3(BUCKET, WRITE, "DeleteBucket"),
     *_s3(BUCKET, LIST, "ListBucket ListBucketVersions", f"{_LISTING} max-keys"),
     *_s3(BUCKET, LIST, "ListBucketMultipartUploads", _LISTING),
@@ -70,7 +72,7 @@ _S3 = (
         " PutBucketVersioning PutBucketWebsite PutEncryptionConfiguration"
         " PutLifecycleConfiguration PutReplicationConfiguration",
     ),
-    *_s3(BUCKET, PERMISSIONS, "PutBucketAcl", "x-amz-acl"),
+    *_s3(BUCKET, PERMISSIONS, "PutBucketAcl", _ACL),
     *_s3(
         BUCKET,
         PERMISSIONS,
@@ -89,15 +91,15 @@ _S3 = (
         OBJECT,
         WRITE,
         "PutObject",
-        "x-amz-acl x-amz-copy-source x-amz-storage-class x-amz-metadata-directive"
-        f" x-amz-server-side-encryption {_TAGGED}",
+        f"{_ACL} x-amz-copy-source x-amz-storage-class x-amz-metadata-directive {_TAGGED}"
+        f" {_SSE} {_SSE}-aws-kms-key-id {_SSE}-customer-algorithm",
     ),
     *_s3(OBJECT, WRITE, "AbortMultipartUpload CompleteMultipartUpload DeleteObject"),
     *_s3(OBJECT, WRITE, "DeleteObjectVersion", "VersionId"),
     *_s3(OBJECT, WRITE, "PutObjectTagging PutObjectVersionTagging", f"{_EXISTING} {_TAGGED}"),
     *_s3(OBJECT, WRITE, "DeleteObjectTagging DeleteObjectVersionTagging RestoreObject", _EXISTING),
     *_s3(OBJECT, WRITE, "PutObjectLegalHold PutObjectRetention", _EXISTING),
-    *_s3(OBJECT, PERMISSIONS, "PutObjectAcl PutObjectVersionAcl", f"{_EXISTING} x-amz-acl"),
+    *_s3(OBJECT, PERMISSIONS, "PutObjectAcl PutObjectVersionAcl", f"{_EXISTING} {_ACL}"),
     *_s3(OBJECT, PERMISSIONS, "BypassGovernanceRetention", "VersionId"),
 )
 
