@@ -74,20 +74,18 @@ def state(row: dict[str, Any]) -> str:
 def list_(
     iam: IamRemote,
     policies: Annotated[
-        bool, typer.Option("--policies", help="With the policies of each; asks once per policy.")
+        bool, typer.Option("--policies", help="With the policies of each.")
     ] = False,
     limit: Limit = 0,
     page_token: PageToken = "",
 ) -> None:
     """List access keys, with their roles on buckets."""
     following: dict[str, Any] = {"next_page_token": None}
-    attached = _attached(iam) if policies else {}
 
     def rows() -> Iterator[dict[str, Any]]:
         for row, marker in iam.keys(page_token, limit):
             following["next_page_token"] = marker if limit else None
-            more = {"policies": attached.get(row["access_key_id"], [])} if policies else {}
-            yield key_row(row) | more
+            yield key_row(row) | ({"policies": row.get("policies")} if policies else {})
 
     title = "rights" if policies else "roles"
     columns = [
@@ -100,24 +98,12 @@ def list_(
 
 
 def _rights(row: dict[str, Any]) -> str:
-    """Of a row with policies, these, too."""
+    """Of a row with policies, these, too; None are those that the caller may not be told."""
     rights = [roles_shown(row["roles"])] if row["roles"] else []
     rights += ["as its member"] if row["member"] else []
-    rights += [f"policy {each}" for each in row.get("policies", ())]
+    policies = row.get("policies", ())
+    rights += ["policies: not told"] if policies is None else [f"policy {x}" for x in policies]
     return "\n".join(rights) or "-"
-
-
-def _attached(iam: IamRemote) -> dict[str, list[str]]:
-    """Names of policies by key: each policy that any key has is asked who has it."""
-    from amur.cli.iam_policies import all_policies
-
-    found: dict[str, list[str]] = {}
-    for policy in all_policies(iam):
-        if policy["attachments"]:
-            answer = iam.call("GetPolicyDetailed", {"PolicyArn": policy["arn"]})
-            for user in answer["PolicyDetailed"]["Users"]:
-                found.setdefault(user["UserId"], []).append(policy["name"])
-    return found
 
 
 def get(iam: IamRemote, key: Key) -> None:

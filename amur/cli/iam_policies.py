@@ -65,11 +65,6 @@ def _pages(
             return
 
 
-def all_policies(iam: IamRemote) -> Iterator[dict[str, Any]]:
-    for rows, _ in _pages(iam):
-        yield from rows
-
-
 def list_(iam: IamRemote, limit: Limit = 0, page_token: PageToken = "") -> None:
     """List policies, and how many keys have each."""
     following: dict[str, Any] = {"next_page_token": None}

@@ -146,9 +146,9 @@ def findings(document: str, attached_to: Sequence[str] = ()) -> list[Finding]:
 
 def is_serious(finding: Finding) -> bool:
     """It gives more than is meant, or nothing: not what is only said twice or in vain."""
-    from amur.iam.policy.lint import DUPLICATE, SHADOWED
+    from amur.iam.policy.lint import DUPLICATE, NOT_CHECKED, SHADOWED
 
-    return finding.code not in (DUPLICATE, SHADOWED)
+    return finding.code not in (DUPLICATE, NOT_CHECKED, SHADOWED)
 
 
 def warn(out: Output, document: str) -> None:

@@ -329,6 +329,8 @@ def _check_mode(endpoint: Endpoint, authentication: Authentication, request: Req
     if authentication.kind not in endpoint.modes:
         raise S3Error("InvalidRequest", f"{endpoint.name} can't be authorised in this way.")
     payload = authentication.payload
+    if endpoint.is_iam and authentication.key_id and payload is not PayloadMode.SHA256:
+        raise S3Error("InvalidRequest", "The body must be signed: x-amz-content-sha256.")
     if (
         payload is not PayloadMode.SHA256
         and payload is not PayloadMode.UNSIGNED

@@ -7,7 +7,7 @@ no trusted proxy itself is the client. What stands before it, anybody can have w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from amur.gateway.request import Request
 
@@ -28,7 +28,7 @@ class Proxies:
             address = seen.strip()
             if not address:
                 break
-            request.client = address
+            request.client = f"{address}:0"  # its port is not told
             if not self._trusts(address):
                 break
         scheme = headers.get("x-forwarded-proto", "").strip().lower()
@@ -40,4 +40,6 @@ class Proxies:
             address = ip_address(text)
         except ValueError:
             return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped  # of a socket for both protocols
         return any(address in network for network in self._networks)

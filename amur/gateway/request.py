@@ -72,7 +72,8 @@ class Request:
     def address(self) -> str:
         """Of the client, without the port."""
         host, colon, port = self.client.rpartition(":")
-        return host.strip("[]") if colon and port.isdigit() else self.client
+        address = host.strip("[]") if colon and port.isdigit() else self.client
+        return address.removeprefix("::ffff:") if "." in address else address
 
     @property
     def wants_json(self) -> bool:

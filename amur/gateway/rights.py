@@ -32,7 +32,7 @@ IGNORE_ACLS, RESTRICT_POLICY, BLOCK_ACLS, BLOCK_POLICY = (
 )  # fmt: skip
 """The members of a public-access block."""
 
-_POLICIES_COMPILED_MAX = 1024
+_POLICIES_COMPILED_MAX = 256  # of up to 20 KB
 _BUCKETS_KEPT_MAX = 10_000
 
 Note = Callable[[str, str, str, str], None]
@@ -215,6 +215,7 @@ def facts_of(bucket: BucketRecord) -> BucketFacts:
     facts = BucketFacts(
         bucket.name,
         bucket.owner,
+        bucket.id,
         compiled_policy(bucket.policy, bucket.name) if bucket.policy else None,
         RESTRICT_POLICY in bucket.public_block and _has_public_policy(bucket),
     )

@@ -2,13 +2,14 @@
 
 What can't be verified is counted by key and address (an IPv6 network of 64 bits is one address),
 all unknown keys of an address together; beyond AUTH_FAILURES_PER_SECOND the next ones of the same
-second are told to slow down, whatever they have signed: guessing takes for ever.
+second are told to slow down, whatever they have signed: guessing takes for ever. But for a key that
+has signed well from that address of late: nobody beside it can keep it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from ipaddress import ip_network
+from ipaddress import IPv6Address, IPv6Network
 from typing import NamedTuple
 
 from amur.gateway.errors import S3Error
@@ -21,6 +22,8 @@ from amur.iam.service import Iam, TokenRefused
 from amur.limits import AUTH_FAILURES_PER_SECOND
 
 FAILURES_KEPT_MAX = 10_000  # keys and addresses that are told apart within a second
+PROVEN_SECONDS = 900  # "of late"
+PROVEN_KEPT_MAX = 10_000
 FAILURES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
 
 
@@ -55,6 +58,9 @@ class Signers:
         self._failures_max = failures_per_second
         self._second = 0
         self._failures: dict[tuple[str, str], int] = {}  # of this second, by key and address
+        self._proven: dict[tuple[str, str], int] = {}  # by key and address: when, epoch seconds
+        self._seen: set[tuple[str, str]] = set()  # key and connection, already in `_proven`
+        self._forget_at = 0  # epoch seconds
 
     async def verify(
         self, request: Request, services: Container[str], body_sha256: str, now_s: int
@@ -101,8 +107,21 @@ class Signers:
         return Signer(key_id, access, secrets)
 
     def _check(self, request: Request, key_id: str) -> None:
-        if self._failures.get((key_id, _network(request.address)), 0) >= self._failures_max:
+        name = key_id, _network(request.address)
+        if self._failures.get(name, 0) >= self._failures_max and name not in self._proven:
             raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
+
+    def _prove(self, request: Request, key_id: str, now_s: int) -> None:
+        """Note that the key has signed well from there; once for a connection."""
+        seen = key_id, request.client
+        if seen in self._seen and now_s < self._forget_at:
+            return
+        if now_s >= self._forget_at or len(self._seen) >= PROVEN_KEPT_MAX:
+            self._seen, self._forget_at = set(), now_s + PROVEN_SECONDS // 2
+            self._proven = {n: at for n, at in self._proven.items() if at > now_s - PROVEN_SECONDS}
+        self._seen.add(seen)
+        if len(self._proven) < PROVEN_KEPT_MAX:
+            self._proven[key_id, _network(request.address)] = now_s
 
     def failed(self, request: Request, signer: Signer, error: S3Error) -> None:
         """Count what was not verified, and note it for the audit."""
@@ -129,6 +148,7 @@ class Signers:
         if error is not None:
             self._note(request, signer, error)
             raise error
+        self._prove(request, signer.key_id, now_s)
         self.iam.used(access, service, now_s)
 
     def _note(self, request: Request, signer: Signer, error: S3Error) -> None:
@@ -150,9 +170,12 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(ip_network((address.partition("%")[0], 64), strict=False))
+        known = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(IPv6Network((int(known), 64), strict=False))
 
 
 FindSecrets = Callable[[str], Sequence[str]]

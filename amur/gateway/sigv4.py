@@ -314,7 +314,7 @@ def claimed(headers: dict[str, str], params: dict[str, str]) -> tuple[str, str]:
         at = authorization.find("Credential=")
         credential = authorization[at + 11 :] if at >= 0 else ""
     given = headers.get("x-amz-security-token", "")
-    if given and params and "X-Amz-Signature" in params:
+    if given and (token or (params and "X-Amz-Signature" in params)):
         raise S3Error("InvalidToken", "The token of a presigned request stands in its query.")
     return credential.partition("/")[0], given or token
 

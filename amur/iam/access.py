@@ -6,6 +6,7 @@ See decision 5, "How a worker knows".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from amur.iam.principal import Principal
 from amur.iam.sealing import MasterKey, SealBroken
 from amur.objects.registry import Registry
 
-DOCUMENTS_PARSED_MAX = 4096  # kept by their text, which many keys share
+DOCUMENTS_PARSED_MAX = 512  # kept by their text, which many keys share; up to 40 KB each
 
 
 class SecretUntil(NamedTuple):
@@ -42,10 +43,16 @@ class Access(NamedTuple):
     roles: Mapping[str, str] = {}
     policies: Compiled | None = None
     has_lost_policy: bool = False  # attached, and not to be found: nothing may be allowed
-    shares: Mapping[str, tuple[str, str]] = {}  # bucket: its organization then, role
+    shares: Mapping[str, tuple[bytes, str]] = {}  # bucket: its id then, role
     session: Compiled | None = None  # a session's own policy
     facts: PrincipalFacts | None = None  # its names in buckets' policies
     tags: Mapping[str, str] = {}
+
+    @property
+    def weight(self) -> int:
+        """Of what it takes in memory: its statements, and one."""
+        compiled = (self.policies, self.session)
+        return 1 + sum(len(each.statements) for each in compiled if each is not None)
 
     def secrets_at(self, now_ns: int) -> tuple[str, ...]:
         """Those that sign now; none when the key is unusable for ever."""
@@ -102,7 +109,7 @@ async def load_access(registry: Registry, master: MasterKey, key_id: str) -> Acc
         roles=dict(key.roles),
         policies=compiled if ids else None,
         has_lost_policy=is_broken or len(attached) != len(ids),
-        shares={share.bucket: (share.organization, share.role) for share in shared},
+        shares={share.bucket: (share.bucket_id, share.role) for share in shared},
         facts=principal_facts(key.organization, key_id),
         tags=key.tags,
     )
@@ -111,11 +118,12 @@ async def load_access(registry: Registry, master: MasterKey, key_id: str) -> Acc
 def _opened(master: MasterKey, key: AccessKey) -> tuple[tuple[SecretUntil, ...], str]:
     try:
         secrets = [SecretUntil(master.open(key.secret, key.id).decode())]
-        if key.previous_secret:
-            previous = master.open(key.previous_secret, key.id).decode()
-            secrets.append(SecretUntil(previous, key.previous_until_ns))
     except SealBroken:
         return (), "The secret is sealed under another master key than this server's."
+    if key.previous_secret:
+        with suppress(SealBroken):  # its master key may be gone before it has run out
+            previous = master.open(key.previous_secret, key.id).decode()
+            secrets.append(SecretUntil(previous, key.previous_until_ns))
     return tuple(secrets), ""
 
 

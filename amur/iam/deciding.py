@@ -34,10 +34,12 @@ class Verdict(NamedTuple):
 
 
 class BucketFacts(NamedTuple):
-    """What of a bucket matters. `policy` None is none."""
+    """What of a bucket matters. `id` is this one's, whatever had its name before; b"" of one that
+    is only thought of. `policy` None is none."""
 
     name: str
     owner: str
+    id: bytes = b""
     policy: Compiled | None = None
     is_open_refused: bool = False  # its policy's grants to others count for nothing
 
@@ -137,10 +139,10 @@ def _granted(
     """What the bucket gives."""
     is_stranger = access is None or access.principal.owner != bucket.owner
     if access is not None and access.shares and is_stranger:
-        organization, role = access.shares.get(bucket.name, ("", ""))
-        # a bucket of that name may be somebody else's now
-        if organization == bucket.owner and allows(role, action):
-            return _BY_SHARE[role]
+        shared = access.shares.get(bucket.name)
+        # another bucket may have that name now
+        if shared is not None and shared[0] == bucket.id and allows(shared[1], action):
+            return _BY_SHARE[shared[1]]
     if bucket.policy is not None and not (is_stranger and bucket.is_open_refused):
         facts = access.facts if access is not None else None
         decision = decide(bucket.policy, action, resource, context, facts)

@@ -6,6 +6,7 @@ disk. What is lost when a process dies is the last moment's refusals, nothing th
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ from amur.iam.events import new_path
 from amur.objects.registry import Registry, Transaction
 
 FLUSH_SECONDS = 1.0
-KINDS_MAX = 200  # that are told apart within FLUSH_SECONDS; the others are one event, counted
-BURST = 200.0  # events that may be written at once ...
+KINDS_MAX = 200  # of an organization that are told apart within FLUSH_SECONDS; others are counted
+BURST = 200.0  # events of an organization that may be written at once ...
 PER_FLUSH = 0.5  # ... and then in each FLUSH_SECONDS: 43,000 a day, some 15 MB
 RESOURCE_CHARS_MAX = 1200  # a bucket and a key
 
@@ -30,44 +31,62 @@ class Refused(NamedTuple):
 
 _OTHERS = Refused("", "", "", "", "more refused requests than are told apart", "")
 
+_Counts = dict[Refused, tuple[int, str]]
+"""Times, and the request id of the first."""
+
 
 class Denials:
-    """Of one process."""
+    """Of one process. Each organization has room of its own: nobody's refusals hide another's."""
 
     def __init__(self) -> None:
-        self._counts: dict[Refused, tuple[int, str]] = {}  # times, request id of the first
-        self._budget = BURST
-        self._others = 0  # that were not told apart, and are still to be told
+        self._counts: _Counts = {}
+        self._kinds: Counter[str] = Counter()  # in `_counts`, by organization
+        self._budgets: dict[str, float] = {}  # those that are not at BURST
+        self._others: Counter[str] = Counter()  # not told apart, and still to be told
 
     def add(self, refused: Refused, request_id: str) -> None:
         if len(refused.resource) > RESOURCE_CHARS_MAX:
             refused = refused._replace(resource=refused.resource[:RESOURCE_CHARS_MAX])
-        if refused not in self._counts and len(self._counts) >= KINDS_MAX:
-            refused, request_id = _OTHERS, ""
+        organization = refused.organization
+        if refused not in self._counts:
+            if self._kinds[organization] >= KINDS_MAX:
+                self._others[organization] += 1
+                return
+            self._kinds[organization] += 1
         times, first = self._counts.get(refused, (0, request_id))
         self._counts[refused] = times + 1, first
 
-    def _affordable(self) -> dict[Refused, tuple[int, str]]:
-        """What is written now: of more than may be, the rest is counted."""
-        counts, self._counts = self._counts, {}
-        if _OTHERS in counts:
-            self._others += counts.pop(_OTHERS)[0]
-        room = int(self._budget)
-        if self._others or len(counts) > room:
+    def _taken(self) -> _Counts:
+        """What is written now; of more than may be, the rest is counted."""
+        counts, self._counts, self._kinds = self._counts, {}, Counter()
+        self._refill()
+        told: _Counts = {}
+        for organization in {*self._others, *(refused.organization for refused in counts)}:
+            own = {r: count for r, count in counts.items() if r.organization == organization}
+            told |= self._affordable(organization, own)
+        return told
+
+    def _refill(self) -> None:
+        budgets = {name: budget + PER_FLUSH for name, budget in self._budgets.items()}
+        self._budgets = {name: budget for name, budget in budgets.items() if budget < BURST}
+
+    def _affordable(self, organization: str, counts: _Counts) -> _Counts:
+        budget = self._budgets.get(organization, BURST)
+        room = int(budget)
+        if self._others[organization] or len(counts) > room:
             room -= 1  # for the event of the others
         told = dict(islice(counts.items(), max(0, room)))
-        self._others += sum(times for refused, (times, _) in counts.items() if refused not in told)
-        self._budget -= len(told)
-        if self._others and self._budget >= 1:
-            told[_OTHERS] = self._others, ""
-            self._others = 0
-            self._budget -= 1
+        rest = sum(times for refused, (times, _) in counts.items() if refused not in told)
+        if rest:
+            self._others[organization] += rest
+        if self._others[organization] and budget >= 1:
+            told[_OTHERS._replace(organization=organization)] = self._others.pop(organization), ""
+        self._budgets[organization] = budget - len(told)
         return told
 
     async def flush(self, registry: Registry) -> None:
         """Raises StoreError; what was gathered is then forgotten, lest it pile up."""
-        self._budget = min(BURST, self._budget + PER_FLUSH)
-        counts = self._affordable()
+        counts = self._taken()
         if not counts:
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from amur.iam import paths
@@ -21,7 +22,6 @@ from amur.iam.model import (
     Share,
     Status,
     key_arn,
-    policy_arn,
 )
 from amur.iam.names import (
     changed_tags,
@@ -30,9 +30,10 @@ from amur.iam.names import (
     check_share_role,
     check_tags,
 )
-from amur.iam.policy_entries import policy_of, the_policy
+from amur.iam.policy_entries import parsed_arn, policy_of, the_policy
 from amur.iam.sealing import MasterKey
 from amur.meta.records import EntryRecord
+from amur.objects.errors import NoSuchBucket
 from amur.objects.registry import Registry, Transaction
 
 KEY_ID_PREFIX = "tid_"
@@ -286,6 +287,20 @@ class Keys:
         """Attached to a key, by name."""
         await self.get(organization, key_id)
         ids = await attached_ids(self._registry, key_id)
+        return await self._policies(ids)
+
+    async def policy_names(self, key_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Of the policies that are attached to each of some keys, in order; by key."""
+        ids = {key_id: await attached_ids(self._registry, key_id) for key_id in key_ids}
+        policies = await self._policies(sorted({each for found in ids.values() for each in found}))
+        names = {policy.id: policy.name for policy in policies}
+        return {
+            key_id: sorted({names[each] for each in found if each in names})
+            for key_id, found in ids.items()
+        }
+
+    async def _policies(self, ids: Sequence[str]) -> list[Policy]:
+        """Those that are there, by name."""
         records = await self._registry.get_many([paths.policy(each) for each in ids])
         found = [policy_of(paths.policy(i), r) for i, r in zip(ids, records, strict=True) if r]
         return sorted(found, key=lambda policy: policy.name)
@@ -297,7 +312,7 @@ class Keys:
         org = actor.organization
 
         async def attempt(transaction: Transaction) -> Share:
-            bucket_id = await self._own_bucket(org, bucket)
+            bucket_id = await self.own_bucket(org, bucket)
             record = await transaction.get(paths.key(key_id))
             if record is None:
                 raise no_key(key_id)
@@ -312,11 +327,12 @@ class Keys:
                 "created": self._now(),
                 "is_shared": True,
             }
-            if await transaction.get(path) is None:
+            record = await transaction.get(path)
+            if record is None:
                 index = [paths.shares_with(key_id), paths.shares_of(bucket)]
                 record = await transaction.create(path, values, index)
             else:
-                record = transaction.set(path, values)
+                transaction.set(path, values)
             detail = {"key": key_id, "role": role}
             resource = f"arn:aws:s3:::{bucket}"
             await record_change(
@@ -326,12 +342,13 @@ class Keys:
 
         return await self._registry.transact(attempt)
 
-    async def _own_bucket(self, organization: str, name: str) -> bytes:
-        """Its id. Somebody else's is told from none by nobody."""
-        found = await bucket_ids(self._registry.core, [name])
-        if name not in found or found[name].owner != organization:
-            raise NoSuchEntity(f"The bucket {name} is not one of the organization's.")
-        return found[name].id
+    async def own_bucket(self, organization: str, name: str) -> bytes:
+        """Its id. Raises NoSuchEntity: somebody else's is told from none by nobody."""
+        with suppress(NoSuchBucket):
+            record, _ = await self._registry.core.bucket(name)
+            if record.owner == organization:
+                return record.id
+        raise NoSuchEntity(f"The bucket {name} is not one of the organization's.")
 
     async def unshare(self, actor: Actor, bucket: str, key_id: str) -> None:
         async def attempt(transaction: Transaction) -> None:
@@ -357,13 +374,18 @@ class Keys:
         await self._registry.transact(attempt)
 
     async def shares(self, *, bucket: str = "", key_id: str = "") -> list[Share]:
-        """Of a bucket, or with a key."""
+        """Of a bucket, or with a key; not those of buckets that are no more."""
         index = paths.shares_of(bucket) if bucket else paths.shares_with(key_id)
-        return [
-            share_of(path, record)
-            for path, record in await self._registry.find(index)
-            if record.values["is_shared"]
-        ]
+        rows = await self._registry.find(index)
+        found = [share_of(path, record) for path, record in rows if record.values["is_shared"]]
+        return [each for each in found if await self._is_there(each)]
+
+    async def _is_there(self, share: Share) -> bool:
+        try:
+            record, _ = await self._registry.core.bucket(share.bucket)
+        except NoSuchBucket:
+            return False
+        return record.id == share.bucket_id
 
     async def note_use(self, key_id: str, service: str) -> None:
         """That a key was used just now, in this region."""
@@ -372,9 +394,11 @@ class Keys:
         values = {"at": self._now(), "service": service, "region": region}
 
         async def attempt(transaction: Transaction) -> None:
+            if await transaction.get(paths.key(key_id)) is None:
+                return  # it was deleted meanwhile, and this with it
             if await transaction.get(path) is not None:
                 transaction.set(path, values)
-            elif not await transaction.exists(path):  # else the key was deleted meanwhile
+            elif not await transaction.exists(path):
                 await transaction.create(path, values)
 
         await self._registry.transact(attempt)
@@ -407,27 +431,32 @@ async def _the_key(
     return path, record
 
 
-async def _check_member(transaction: Transaction, organization: str, member: str) -> None:
+async def _hold_member(transaction: Transaction, organization: str, member: str) -> None:
+    """Whoever removes the member disables the key that is made. Raises NoSuchEntity."""
     record = await transaction.get(paths.member(member)) if "\0" not in member else None
     if record is None or record.values["organization"] != organization:
         raise NoSuchEntity(f"The member {member} does not exist.")
+    transaction.touch(paths.member(member))
 
 
 async def _attach(transaction: Transaction, key_id: str, policy: Policy) -> None:
+    """To a key that was made or touched: nobody who deletes it, attaches to it, or deletes the
+    policy does so without having seen this."""
+    transaction.touch(paths.policy(policy.id))
     path = paths.attachment(key_id, policy.id)
     if await transaction.get(path) is not None:
         transaction.set(path, {"is_attached": True})
         return
     index = [paths.attachments_of(key_id), paths.attached_to(policy.id)]
-    values = {"is_attached": True, "arn": policy_arn(policy.organization, policy.name)}
+    values = {"is_attached": True, "arn": policy.arn}
     await transaction.create(path, values, index)
 
 
-async def attached(transaction: Transaction, key_id: str) -> list[str]:
-    """Ids of policies."""
-    found = []
+async def _attached(transaction: Transaction, key_id: str) -> dict[bytes, EntryRecord]:
+    """Attachments, by path."""
+    found = {}
     for path in await transaction.find(paths.attachments_of(key_id)):
         record = await transaction.get(path)
         if record is not None and record.values["is_attached"]:
-            found.append(paths.parts(path)[1])
+            found[path] = record
     return found

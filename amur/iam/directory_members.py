@@ -26,7 +26,7 @@ from amur.meta.records import EntryRecord
 from amur.objects.registry import Registry, Transaction
 
 _ORGANIZATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+_EMAIL = re.compile(r"[^@\s\0]{1,64}@[^@\s\0]{1,190}")
 _SLUG_NOT = re.compile(r"[^a-z0-9]+")
 MEMBERS_MAX = 1000  # of an organization
 ORGANIZATIONS_MAX = 10_000
@@ -105,15 +105,18 @@ class Members:
             "created": self._now(),
         }
 
+        named = paths.member_named(org, email)
+
         async def attempt(transaction: Transaction) -> Member:
-            there = await transaction.find(paths.members_of(org))
+            there = await _members(transaction, org)
             if len(there) >= MEMBERS_MAX:
                 raise IamError("LimitExceeded", f"There are at most {MEMBERS_MAX} members.")
-            for each in there:
-                found = await transaction.get(each)
-                if found is not None and found.values["email"] == email:
-                    raise IamError("EntityAlreadyExists", f"{email} is a member already.")
-            record = await transaction.create(path, values, [paths.members_of(org)])
+            for each in list(there)[:1]:
+                transaction.touch(each)  # who adds one at the same time has read it: one waits
+            if await transaction.find(named, 1):
+                raise IamError("EntityAlreadyExists", f"{email} is a member already.")
+            transaction.alone(named)
+            record = await transaction.create(path, values, [paths.members_of(org), named])
             detail = {"email": email, "role": role.value, "is_invited": is_invited}
             await self._note(transaction, actor, "iam:InviteMember", path, detail)
             return member_of(path, record)
@@ -305,19 +308,29 @@ async def _the_team(
     return paths.team(team_id), record
 
 
+async def _members(transaction: Transaction, organization: str) -> dict[bytes, EntryRecord]:
+    """By path, in order."""
+    found = {}
+    for path in await transaction.find(paths.members_of(organization)):
+        record = await transaction.get(path)
+        if record is not None:
+            found[path] = record
+    return found
+
+
 async def _check_not_last_owner(
     transaction: Transaction, organization: str, leaving: bytes
 ) -> None:
-    owners = []
-    for path in await transaction.find(paths.members_of(organization)):
-        record = await transaction.get(path)
-        if record is not None and record.values["role"] == MemberRole.OWNER.value:
-            owners.append(path)
+    """All members are read, and the one who leaves is changed: so two can't both leave because
+    of each other."""
+    found = await _members(transaction, organization)
+    owners = [path for path, each in found.items() if each.values["role"] == MemberRole.OWNER.value]
     if owners == [leaving]:
         raise IamError("DeleteConflict", "An organization keeps its last owner.")
 
 
 async def _disable_keys(transaction: Transaction, organization: str, member_id: str) -> int:
+    """(Whoever makes a key for the member touches the member.)"""
     count = 0
     for path in await transaction.find(paths.keys_of(organization)):
         record = await transaction.get(path)

@@ -52,7 +52,8 @@ class Policies:
         description: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> Policy:
-        """Raises EntityAlreadyExists when the name is taken, whatever its case."""
+        """Raises EntityAlreadyExists when the name is taken, whatever its case: nobody shall have
+        to tell two names by it."""
         check_policy_name(name)
         check_description(description)
         check_tags(tags or {})
@@ -106,11 +107,15 @@ class Policies:
             policy, path = await self._the(transaction, actor, arn)
             if description is not None:
                 transaction.set(path, {"description": description})
-            if document is not None and document != policy.document:
+            if document is not None:
                 number = await _next_number(transaction, path)
-                version = PolicyVersion(f"v{number}", document, self._now())
-                kept = [*policy.versions[-(VERSIONS_MAX - 1) :], version]
-                _set_versions(transaction, path, version.id, number + 1, kept)
+                default, kept = policy.default, list(policy.versions)
+                if document != policy.document:
+                    default = f"v{number}"
+                    made = PolicyVersion(default, document, self._now())
+                    kept = [*kept[-(VERSIONS_MAX - 1) :], made]
+                    number += 1
+                _set_versions(transaction, path, default, number, kept)  # said last, if not new
             detail = {"document": document, "description": description}
             await self._note(transaction, actor, "iam:UpdatePolicy", policy.name, detail)
             return await _reread(transaction, path)
@@ -188,7 +193,7 @@ class Policies:
 
         async def attempt(transaction: Transaction) -> None:
             policy, path = await self._the(transaction, actor, arn)
-            holders = 0
+            holders = 0  # (whoever attaches it touches the policy)
             for each in await transaction.find(paths.attached_to(policy.id)):
                 record = await transaction.get(each)
                 if record is not None and record.values["is_attached"]:

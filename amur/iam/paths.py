@@ -5,7 +5,7 @@
     u KEY REGION             when a key was last used there
     p ID                     policy                   under "p ORG", "n ORG NAME"
     a KEY ID                 attachment               under "a KEY", "A ID"
-    m ID                     member                   under "m ORG"
+    m ID                     member                   under "m ORG", "M ORG EMAIL"
     t ID                     team                     under "t ORG"
     s BUCKET KEY             share                    under "s KEY", "S BUCKET"
     e time random            event
@@ -80,6 +80,10 @@ def member(member_id: str) -> bytes:
 
 def members_of(org: str) -> bytes:
     return _path("m", org)
+
+
+def member_named(org: str, email: str) -> bytes:
+    return _path("M", org, email)
 
 
 def team(team_id: str) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
+from hmac import compare_digest
 
 import structlog
 
 from amur.iam import sessions
-from amur.iam.access import Access, SecretUntil, load_access, parsed
+from amur.iam.access import Access, SecretUntil, load_access
 from amur.iam.deciding import Verdict, verdict_elsewhere
 from amur.iam.denials import FLUSH_SECONDS, Denials, Refused
 from amur.iam.directory import Directory
@@ -16,16 +18,19 @@ from amur.iam.directory_keys import KEY_ID_PREFIX, LAST_USED_SECONDS
 from amur.iam.model import NANOSECONDS, IamError
 from amur.iam.policy.compiling import Compiled, principal_facts
 from amur.iam.policy.contextkeys import Context
-from amur.iam.policy.document import Kind, PolicyInvalid
+from amur.iam.policy.document import Kind, PolicyInvalid, parse
 from amur.iam.principal import Principal
 from amur.iam.sealing import MasterKey
 from amur.iam.sessions import SESSION_ID_PREFIX, SessionCredentials
+from amur.meta.engine import EngineError
 from amur.objects.core import Core
 from amur.objects.errors import StoreError
 
 log = structlog.get_logger("amur.iam")
 
-KEPT_MAX = 10_000  # keys and sessions of which the rights are kept in memory, some KB each
+KEPT_MAX = 10_000  # keys and sessions of which the rights are kept in memory ...
+KEPT_STATEMENTS_MAX = 50_000  # ... with this many statements together: some 2 KB each
+SESSIONS_KEPT_MAX = 100  # of one key
 
 
 class TokenRefused(Exception):
@@ -52,7 +57,9 @@ class Iam:
         self._registry = self.directory.registry
         self._static = static
         self._owners = {access.principal.owner for access in self._static.values()}
-        self._kept: dict[str, Access] = {}
+        self._kept: dict[str, Access] = {}  # by key id, of sessions by token
+        self._sessions: dict[str, deque[str]] = {}  # names in `_kept`, by parent
+        self._weight = 0  # of all that is kept
         self._epoch = -1
         self._denials = Denials()
         self._used: dict[str, int] = {}  # key: when its use was last noted, ns
@@ -70,17 +77,33 @@ class Iam:
             return None
         epoch = await self._registry.epoch()
         if epoch != self._epoch:
-            self._kept, self._epoch = {}, epoch
+            self._forget()
+            self._epoch = epoch
         name = token or key_id
         access = self._kept.get(name)
         if access is None or access.principal.key_id != key_id:
             load = self._session(key_id, token) if token else self._key(key_id)
             access = await load
             if access is not None and epoch == self._epoch:  # else it may be of before a change
-                if len(self._kept) >= KEPT_MAX:
-                    self._kept.clear()
-                self._kept[name] = access
+                self._keep(name, access)
         return access
+
+    def _keep(self, name: str, access: Access) -> None:
+        self._weight += access.weight
+        if len(self._kept) >= KEPT_MAX or self._weight > KEPT_STATEMENTS_MAX:
+            self._forget()
+            self._weight = access.weight
+        self._kept[name] = access
+        parent = access.principal.parent
+        if parent:
+            own = self._sessions.setdefault(parent, deque())
+            own.append(name)
+            if len(own) > SESSIONS_KEPT_MAX:
+                gone = self._kept.pop(own.popleft(), None)
+                self._weight -= gone.weight if gone is not None else 0
+
+    def _forget(self) -> None:
+        self._kept, self._sessions, self._weight = {}, {}, 0
 
     async def _key(self, key_id: str) -> Access | None:
         if not key_id.startswith(KEY_ID_PREFIX):
@@ -97,6 +120,9 @@ class Iam:
         parent = self._static.get(session.parent) or await self._key(session.parent)
         if parent is None:
             raise TokenRefused("The access key that the session was made from is gone.")
+        marks = [sessions.mark_of(each.secret) for each in parent.secrets]
+        if not any(compare_digest(session.mark, mark) for mark in marks):
+            raise TokenRefused("The access key that the session was made from has a new secret.")
         return _narrowed(parent, session)
 
     def check_usable(self, access: Access, now_s: int) -> str:
@@ -135,10 +161,11 @@ class Iam:
         if policy:
             _check_session_policy(policy)
         now = self._core.clock.now_ns()
-        expires = now + seconds * NANOSECONDS
-        if access.expires_ns:
-            expires = min(expires, access.expires_ns)
-        return sessions.issue(self._master, access.principal.key_id, now, expires, policy, name)
+        # while an old secret goes on beside the new one, who asks may have the old one
+        ends = [access.expires_ns, *(each.until_ns for each in access.secrets)]
+        expires = min([now + seconds * NANOSECONDS, *(end for end in ends if end > now)])
+        secret, key_id = access.secrets[0].secret, access.principal.key_id
+        return sessions.issue(self._master, key_id, secret, now, expires, policy, name)
 
     # --- the record ---
     def refused(self, refused: Refused, request_id: str) -> None:
@@ -174,6 +201,10 @@ class Iam:
                 await self.flush()
             except StoreError as error:
                 log.warning("refusals were not recorded", error=str(error))
+            except EngineError:
+                raise  # the process stops
+            except Exception:
+                log.exception("refusals were not recorded")
 
 
 def _narrowed(parent: Access, session: sessions.Session) -> Access:
@@ -190,7 +221,7 @@ def _narrowed(parent: Access, session: sessions.Session) -> Access:
     problem = parent.problem
     if session.policy:
         try:
-            compiled = Compiled([(session.name or "session", parsed(session.policy, Kind.SESSION))])
+            compiled = Compiled([(session.name or "session", parse(session.policy, Kind.SESSION))])
         except PolicyInvalid:  # of a newer Amur
             problem = "The session's policy can't be understood here."
     ends = [each for each in (session.expires_ns, parent.expires_ns) if each]
@@ -208,6 +239,6 @@ def _check_session_policy(policy: str) -> None:
     if len(policy) > sessions.POLICY_CHARS_MAX:
         raise IamError("PackedPolicyTooLarge", f"At most {sessions.POLICY_CHARS_MAX} characters.")
     try:
-        parsed(policy, Kind.SESSION)
+        parse(policy, Kind.SESSION)
     except PolicyInvalid as error:
         raise IamError("MalformedPolicyDocument", str(error)) from None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 import string
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ class Session(msgspec.Struct, array_like=True, frozen=True):
     expires_ns: int
     policy: str = ""
     name: str = ""
+    mark: bytes = b""  # of the parent's secret when it was made: see `mark_of`
 
     def __repr__(self) -> str:
         return f"<Session {self.id}>"
@@ -60,12 +62,25 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Session).decode
 
 
+def mark_of(secret: str) -> bytes:
+    """Tells one secret of a key from the next: a rotation ends the sessions of the old one."""
+    return blake2b(secret.encode(), digest_size=8, person=b"amur-session").digest()
+
+
 def issue(
-    master: MasterKey, parent: str, now_ns: int, expires_ns: int, policy: str = "", name: str = ""
+    master: MasterKey,
+    parent: str,
+    secret: str,
+    now_ns: int,
+    expires_ns: int,
+    policy: str = "",
+    name: str = "",
 ) -> SessionCredentials:
+    """`secret` is the parent's."""
     session = Session(
-        SESSION_ID_PREFIX + _random(26), _random(48), parent, now_ns, expires_ns, policy, name
-    )
+        SESSION_ID_PREFIX + _random(26), _random(48), parent, now_ns, expires_ns, policy, name,
+        mark_of(secret),
+    )  # fmt: skip
     token = urlsafe_b64encode(master.seal(_encode(session), _PURPOSE)).decode()
     return SessionCredentials(session.id, session.secret, token, expires_ns)
 
@@ -75,9 +90,13 @@ def read(master: MasterKey, token: str) -> Session:
     if len(token) > TOKEN_CHARS_MAX:
         raise TokenInvalid
     try:
-        return _decode(master.open(urlsafe_b64decode(token.encode("ascii")), _PURPOSE))
+        sealed = b64decode(token.encode("ascii"), b"-_", validate=True)
+        session = _decode(master.open(sealed, _PURPOSE))
     except (SealBroken, ValueError, msgspec.DecodeError):
         raise TokenInvalid from None
+    if urlsafe_b64encode(sealed).decode() != token:  # one session, one token
+        raise TokenInvalid
+    return session
 
 
 def _random(chars: int) -> str:

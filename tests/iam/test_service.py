@@ -334,18 +334,30 @@ async def test_the_last_owner_stays(iam: Iam) -> None:
             await change
 
 
-async def test_shares_are_of_the_organization_that_gave_them(iam: Iam) -> None:
+async def test_shares_are_of_the_bucket_that_was_there(iam: Iam, store: Store) -> None:
     keys = iam.directory.keys
     key, _ = await keys.create(Actor("eve", "AKIAEVE"), "k")
+    await store.create_bucket("data", owner="acme")
     await keys.share(ACME, "data", key.id, "ReadOnly")
-    assert await may(iam, key.id, "s3:GetObject", "data", "k")
-    assert not await may(iam, key.id, "s3:PutObject", "data", "k")
-    access = await found(iam, key.id)
-    remade = BucketFacts("data", "mallory")  # deleted, and made by somebody else
-    told = verdict_on_bucket(access, remade, "s3:GetObject", "arn:aws:s3:::data/k", Asked())
-    assert not told.is_allowed
+
+    async def may_now(action: str) -> bool:
+        access, bucket = await found(iam, key.id), await store.bucket("data")
+        facts = BucketFacts("data", bucket.owner, bucket.id)
+        told = verdict_on_bucket(access, facts, action, "arn:aws:s3:::data/k", Asked())
+        return told.is_allowed
+
+    assert await may_now("s3:GetObject")
+    assert not await may_now("s3:PutObject")
     await keys.unshare(ACME, "data", key.id)
-    assert not await may(iam, key.id, "s3:GetObject", "data", "k")
+    assert not await may_now("s3:GetObject")
+    await keys.share(ACME, "data", key.id, "ReadOnly")
+    assert await may_now("s3:GetObject")
+    await store.delete_bucket("data")
+    for owner in ("mallory", "acme"):
+        await store.create_bucket("data", owner=owner)
+        assert not await may_now("s3:GetObject")
+        await store.delete_bucket("data")
+    await keys.unshare(ACME, "data", key.id)
     with pytest.raises(NoSuchEntity):
         await keys.unshare(ACME, "data", key.id)
 

@@ -9,13 +9,22 @@ import pytest
 from amur.clock import FakeClock
 from amur.data.memory import MemoryDataStore
 from amur.meta import keys
-from amur.meta.engine import prefix_end
+from amur.meta.engine import Commit, prefix_end
+from amur.meta.log import entry_name
 from amur.meta.memory import MemoryEngine
 from amur.meta.records import EntryRecord, encode
 from amur.objects.core import Core
-from amur.objects.registry import EVENT_SECONDS, EVENTS, Registry, Transaction, is_expired
+from amur.objects.registry import (
+    EPOCH_KEY,
+    EVENT_SECONDS,
+    EVENTS,
+    Registry,
+    Transaction,
+    is_expired,
+)
 from amur.objects.replication.entries import merge_entries
 from amur.regions.messages import Item
+from amur.regions.topology import Region, Topology
 
 
 @pytest.fixture
@@ -162,7 +171,87 @@ async def test_nothing_changed_commits_nothing(registry: Registry) -> None:
 
     async def attempt(transaction: Transaction) -> None:
         assert await transaction.get(b"k1") is not None
-        transaction.set(b"k1", {"name": "one"})
+        assert await transaction.get(b"k2") is None
+        transaction.touch(b"k1")
 
     await registry.transact(attempt)
     assert await registry.epoch() == before
+
+
+async def test_what_is_set_again_is_said_later(registry: Registry) -> None:
+    """Another region may have said something else meanwhile, which is not known here yet."""
+    await made(registry, b"k1", status="off", name="one")
+    before = await registry.get(b"k1")
+    assert before is not None
+
+    async def disable(transaction: Transaction) -> None:
+        assert await transaction.get(b"k1") is not None
+        transaction.set(b"k1", {"status": "off"})
+
+    await registry.transact(disable)
+    after = await registry.get(b"k1")
+    assert after is not None
+    assert after.changed["status"] > before.changed["status"]
+    assert after.changed["name"] == before.changed["name"]
+    on = EntryRecord(0, {"status": "on"}, {"status": before.changed["status"] + 1}, [b"all"])
+    await merge_entries(registry.core, [Item(keys.ENTRIES_ID, b"k1", state=encode(on))])
+    assert (await registry.get(b"k1")).values["status"] == "off"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("first", ["adding", "removing"])
+async def test_what_is_touched_holds_entries_together(registry: Registry, first: str) -> None:
+    """One adds an entry that hangs on another, which a second one removes when nothing does."""
+    await made(registry, b"p", name="policy")
+    turns = {"adding": asyncio.Event(), "removing": asyncio.Event()}
+    turns[first].set()
+    other = {"adding": "removing", "removing": "adding"}
+
+    async def add(transaction: Transaction) -> None:
+        if await transaction.get(b"p") is None:
+            raise ValueError("gone")
+        transaction.touch(b"p")
+        await transaction.create(b"a", {"x": 1}, [b"of p"])
+        await turns["adding"].wait()
+
+    async def remove(transaction: Transaction) -> None:
+        assert await transaction.get(b"p") is not None
+        if await transaction.find(b"of p"):
+            raise ValueError("used")
+        transaction.remove(b"p")
+        await turns["removing"].wait()
+
+    async def run(name: str) -> None:
+        try:
+            await registry.transact(add if name == "adding" else remove)
+        finally:
+            turns[other[name]].set()
+
+    told = await asyncio.gather(run("adding"), run("removing"), return_exceptions=True)
+    assert sorted(map(str, told)) == sorted(["None", "used" if first == "adding" else "gone"])
+    is_there = await registry.get(b"p") is not None
+    assert is_there == (await registry.get(b"a") is not None) == (first == "adding")
+
+
+async def test_a_touch_is_told_to_nobody(clock: FakeClock) -> None:
+    topology = Topology(Region("fra", 0), [Region("iad", 1)])
+    registry = Registry(Core(MemoryEngine(clock), MemoryDataStore(), clock, "fra", topology))
+    await made(registry, b"k1", name="one")
+    before = await registry.get(b"k1")
+
+    async def attempt(transaction: Transaction) -> Commit:
+        assert await transaction.get(b"k1") is not None
+        transaction.touch(b"k1")
+        await transaction.create(b"k2", {"name": "two"}, [b"all"])
+        return transaction.commit()
+
+    commit = await registry.transact(attempt)
+    assert commit.log == [entry_name(b"k2")]
+    assert [put.key for put in commit.put] == [
+        keys.entry_key(b"k2"), keys.entry_index_key(b"all", b"k2"), keys.entry_key(b"k1"),
+        EPOCH_KEY,
+    ]  # fmt: skip
+    after = await registry.get(b"k1")
+    assert before is not None
+    assert after is not None
+    assert (after.values, after.changed) == (before.values, before.changed)
+    assert after.version > before.version

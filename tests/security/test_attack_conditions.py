@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from amur.clock import SystemClock
 from amur.data.memory import MemoryDataStore
 from amur.gateway.app import App
 from amur.gateway.presign import sign_request
+from amur.gateway.sigv4 import UNSIGNED_PAYLOAD
 from amur.iam.model import Actor, RoleGrant
 from amur.iam.service import Iam
 from amur.meta.memory import MemoryEngine
@@ -121,9 +123,10 @@ class Scene:
         if key is not None:
             if key.token:
                 sent["x-amz-security-token"] = key.token
+            payload = sha256(body).hexdigest() if path == "/" else UNSIGNED_PAYLOAD
             sent = sign_request(
                 method, unquote(path), query, sent, key_id=key.id, secret=key.secret,
-                now_s=int(time.time()), service=service,
+                now_s=int(time.time()), service=service, payload=payload,
             )  # fmt: skip
         exchange = FakeExchange(method, target, list(sent.items()), body)
         exchange.client = client

@@ -210,7 +210,7 @@ async def test_a_rotation_without_overlap_ends_the_sessions_of_the_old_secret(
     assert (await scene.send(session, "GET", "/data")).status == 200
     await scene.iam.directory.keys.rotate(ACME, key.id)
     assert (await scene.send(key, "GET", "/data")).status == 403
-    assert (await scene.send(session, "GET", "/data")).status == 403
+    assert (await scene.send(session, "GET", "/data")).code == "InvalidToken"
 
 
 async def test_the_body_of_an_iam_call_is_signed(scene: Scene) -> None:
@@ -248,6 +248,7 @@ async def test_guessing_from_the_same_address_does_not_lock_the_owner_out(scene:
     app = App(scene.store, scene.iam, domains=("s3.test",))
     await scene.bucket("data")
     key = await scene.key(allow("s3:*"))
+    assert (await scene.send(key, "GET", "/data", app=app)).status == 200
     wrong = Key(key.id, "guessed")
     for _ in range(2000):
         await scene.send(wrong, "GET", "/data", app=app)

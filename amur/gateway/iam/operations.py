@@ -8,6 +8,7 @@ from amur.gateway.iam.operation import (
     Operation,
     by_access_key_id,
     by_key_id,
+    by_request,
     by_source,
     by_user_name,
     of_bucket,
@@ -17,6 +18,7 @@ from amur.gateway.iam.operation import (
     of_policies,
     of_policy,
 )
+from amur.gateway.iam.owners import guard_key, guard_policy
 from amur.iam.model import IamError
 
 _C, _K, _S, _R, _A = Need.CALLER, Need.KEY, Need.SELF_OR_READ, Need.READ, Need.ADMIN
@@ -29,33 +31,49 @@ OPERATIONS: tuple[Operation, ...] = (
         keys.create_with_roles,
     ),
     Operation("ListAccessKeys", "iam:ListAccessKeys", _S, keys.list_keys, of_key, by_key_id),
-    Operation("UpdateAccessKey", "iam:UpdateAccessKey", _A, keys.update, of_key, by_access_key_id),
+    Operation(
+        "UpdateAccessKey", "iam:UpdateAccessKey", _A, keys.update, of_key, by_access_key_id,
+        guard=guard_key,
+    ),
     Operation(
         "UpdateAccessKeyWithBucketsRole", "iam:UpdateAccessKey", _A,
-        keys.update_with_roles, is_ours=True,
+        keys.update_with_roles, of_key, by_request, is_ours=True, guard=guard_key,
     ),
     Operation(
         "RotateAccessKey", "iam:RotateAccessKey", _A, keys.rotate, of_key, by_access_key_id,
-        is_ours=True,
+        is_ours=True, guard=guard_key,
     ),
-    Operation("DeleteAccessKey", "iam:DeleteAccessKey", _A, keys.delete, of_key, by_access_key_id),
+    Operation(
+        "DeleteAccessKey", "iam:DeleteAccessKey", _A, keys.delete, of_key, by_access_key_id,
+        guard=guard_key,
+    ),
     Operation(
         "GetAccessKeyLastUsed", "iam:GetAccessKeyLastUsed", _S, keys.last_used, of_key,
         by_access_key_id,
     ),
-    Operation("TagUser", "iam:TagUser", _A, tags.tag_key, of_key, by_user_name),
-    Operation("UntagUser", "iam:UntagUser", _A, tags.untag_key, of_key, by_user_name),
+    Operation(
+        "TagUser", "iam:TagUser", _A, tags.tag_key, of_key, by_user_name, guard=guard_key
+    ),
+    Operation(
+        "UntagUser", "iam:UntagUser", _A, tags.untag_key, of_key, by_user_name, guard=guard_key
+    ),
     Operation("ListUserTags", "iam:ListUserTags", _S, tags.list_key_tags, of_key, by_user_name),
     # --- policies ---
     Operation("CreatePolicy", "iam:CreatePolicy", _A, policies.create, of_new_policy),
-    Operation("UpdatePolicy", "iam:UpdatePolicy", _A, policies.update, of_policy),
+    Operation(
+        "UpdatePolicy", "iam:UpdatePolicy", _A, policies.update, of_policy, guard=guard_policy
+    ),
     Operation("GetPolicy", "iam:GetPolicy", _R, policies.get, of_policy),
     Operation("GetPolicyDetailed", "iam:GetPolicy", _R, policies.get_detailed, of_policy),
     Operation("ListPolicies", "iam:ListPolicies", _R, policies.list_policies, of_policies),
     Operation("DeletePolicy", "iam:DeletePolicy", _A, policies.delete, of_policy),
-    Operation("ForceDeletePolicy", "iam:DeletePolicy", _A, policies.force_delete, of_policy),
     Operation(
-        "CreatePolicyVersion", "iam:CreatePolicyVersion", _A, policies.create_version, of_policy
+        "ForceDeletePolicy", "iam:DeletePolicy", _A, policies.force_delete, of_policy,
+        guard=guard_policy,
+    ),
+    Operation(
+        "CreatePolicyVersion", "iam:CreatePolicyVersion", _A, policies.create_version, of_policy,
+        guard=guard_policy,
     ),
     Operation("GetPolicyVersion", "iam:GetPolicyVersion", _R, policies.get_version, of_policy),
     Operation(
@@ -63,7 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "SetDefaultPolicyVersion", "iam:SetDefaultPolicyVersion", _A,
-        policies.set_default_version, of_policy,
+        policies.set_default_version, of_policy, guard=guard_policy,
     ),
     Operation(
         "DeletePolicyVersion", "iam:DeletePolicyVersion", _A, policies.delete_version, of_policy
@@ -73,10 +91,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("ListPolicyTags", "iam:ListPolicyTags", _R, tags.list_policy_tags, of_policy),
     # --- which keys have which policies ---
     Operation(
-        "AttachUserPolicy", "iam:AttachUserPolicy", _A, policies.attach, of_key, by_user_name
+        "AttachUserPolicy", "iam:AttachUserPolicy", _A, policies.attach, of_key, by_user_name,
+        guard=guard_key,
     ),
     Operation(
-        "DetachUserPolicy", "iam:DetachUserPolicy", _A, policies.detach, of_key, by_user_name
+        "DetachUserPolicy", "iam:DetachUserPolicy", _A, policies.detach, of_key, by_user_name,
+        guard=guard_key,
     ),
     Operation(
         "ListAttachedUserPolicies", "iam:ListAttachedUserPolicies", _S,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amur.gateway.iam.render import iso
@@ -32,8 +32,8 @@ def key_with_secret(key: AccessKey, secret: str) -> dict[str, Any]:
     }
 
 
-def key_detailed(key: AccessKey) -> dict[str, Any]:
-    """Tigris' `?Detailed`, and what we know beyond it."""
+def key_detailed(key: AccessKey, policies: Sequence[str] | None) -> dict[str, Any]:
+    """Tigris' `?Detailed`, and what we know beyond it. `policies` None are not to be told."""
     return {
         "access_key_id": key.id,
         "username": key.name,
@@ -46,7 +46,7 @@ def key_detailed(key: AccessKey) -> dict[str, Any]:
         "expires_at": iso(key.expires_ns) if key.expires_ns else "",
         "last_used_at": iso(key.last_used_ns) if key.last_used_ns else "",
         "tags": key.tags,
-    }
+    } | ({} if policies is None else {"policies": policies})
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

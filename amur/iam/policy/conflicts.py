@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_interface
 from typing import NamedTuple
 
 from amur.iam.policy import values
 from amur.iam.policy.conditions import ConditionClause
 from amur.iam.policy.operators import FOR_ALL
+from amur.iam.policy.work import ADDRESS_UNITS, Work
+
+_Place = tuple[int, int]  # version, address
 
 _PARSE: dict[str, Callable[[str], int | Decimal | None]] = {
     "Date": values.instant,
@@ -42,30 +46,28 @@ def _window(clause: ConditionClause) -> _Window | None:
     return _Window(min(known), how.endswith("Equals"), None, False)
 
 
-def contradictions(clauses: Sequence[ConditionClause]) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong) of keys whose clauses can't all hold."""
+def contradictions(clauses: Sequence[ConditionClause], work: Work) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) of keys whose clauses can't all hold. Raises TooMuch."""
     for key in dict.fromkeys(clause.key for clause in clauses):
         own = [clause for clause in clauses if clause.key == key]
         if _is_empty([window for each in own if (window := _window(each)) is not None]):
             yield key, "begins after it has ended: no value fits all clauses"
         elif _must_be_absent(own) and any(map(_needs_value, own)):
             yield key, "must be absent and have a value"
-        elif _has_no_address(own):
+        elif _has_no_address(own, work):
             yield key, "every address that is named is excluded again"
         elif _is_true_and_false(own):
             yield key, "must be true and false"
 
 
 def _is_empty(windows: Sequence[_Window]) -> bool:
-    for first in windows:
-        for second in windows:
-            if first.low is None or second.high is None:
-                continue
-            if first.low > second.high:
-                return True
-            if first.low == second.high and not (first.has_low and second.has_high):
-                return True
-    return False
+    """An end that is not counted is the narrower one of two at the same place."""
+    lows = [(each.low, not each.has_low) for each in windows if each.low is not None]
+    highs = [(each.high, each.has_high) for each in windows if each.high is not None]
+    if not lows or not highs:
+        return False
+    (low, is_out), (high, has_high) = max(lows), min(highs)
+    return low > high or (low == high and (is_out or not has_high))
 
 
 def _must_be_absent(clauses: Sequence[ConditionClause]) -> bool:
@@ -82,27 +84,48 @@ def _needs_value(clause: ConditionClause) -> bool:
     return not (usage.operator.is_negated or usage.if_exists or usage.quantifier == FOR_ALL)
 
 
-def _has_no_address(clauses: Sequence[ConditionClause]) -> bool:
+def _has_no_address(clauses: Sequence[ConditionClause], work: Work) -> bool:
     named = [each for each in clauses if each.usage.operator.name == "IpAddress"]
-    outside = [
-        network
-        for each in clauses
-        if each.usage.operator.name == "NotIpAddress"
-        for text in each.values
-        if (network := values.network(text)) is not None
-    ]
+    outside = [each for each in clauses if each.usage.operator.name == "NotIpAddress"]
+    if not named or not outside:
+        return False
+    work.spend(ADDRESS_UNITS * sum(len(each.values) for each in (*named, *outside)))
+    excluded = _Ranges(text for each in outside for text in each.values)
     return any(
-        not each.usage.if_exists and all(_is_excluded(text, outside) for text in each.values)
+        not each.usage.if_exists and all(excluded.hold(text) for text in each.values)
         for each in named
     )
 
 
-def _is_excluded(text: str, outside: Sequence[values.Network]) -> bool:
-    inner = values.network(text)
-    return inner is not None and any(
-        each.holds((inner.version, inner.base)) and inner.mask & each.mask == each.mask
-        for each in outside
-    )
+class _Ranges:
+    """Networks as ranges of addresses in order, those that touch each other as one."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._ends: list[tuple[_Place, _Place]] = []
+        known = [network for text in texts if (network := values.network(text)) is not None]
+        for start, end in sorted(map(_range, known)):
+            before = self._ends[-1] if self._ends else None
+            if before is not None and start <= (before[1][0], before[1][1] + 1):
+                self._ends[-1] = before[0], max(before[1], end)
+            else:
+                self._ends.append((start, end))
+        self._starts = [start for start, _ in self._ends]
+
+    def hold(self, text: str) -> bool:
+        """Whether a whole network lies in one of them."""
+        network = values.network(text)
+        if network is None:
+            return False
+        start, end = _range(network)
+        at = bisect_right(self._starts, start)
+        return at > 0 and end <= self._ends[at - 1][1]
+
+
+def _range(network: values.Network) -> tuple[_Place, _Place]:
+    """The first and the last address."""
+    bits = 32 if network.version == 4 else 128
+    last = network.base | (~network.mask & ((1 << bits) - 1))
+    return (network.version, network.base), (network.version, last)
 
 
 def _is_true_and_false(clauses: Sequence[ConditionClause]) -> bool:
@@ -128,13 +151,12 @@ def latest(clauses: Sequence[ConditionClause]) -> int | None:
 
 def address_trouble(text: str) -> tuple[str, str] | None:
     """(why no request comes from there, or what else is odd; the remedy), or None."""
-    if "/" in text and values.has_host_bits(text):
-        network = ip_network(text, strict=False)
+    given = ip_interface(text)
+    network, first = given.network, given.network.network_address
+    if given.ip != first:
         return f"has bits that its mask leaves out: it means {network}", f"write {network}"
-    network = ip_network(text, strict=False)
     if network.prefixlen == 0:
         return "is every address", "leave the clause out"
-    first = ip_address(network.network_address)
     if first.is_multicast or first.is_unspecified or str(first) == "255.255.255.255":
         return "is no address that a request can come from", "write the callers' address"
     return None

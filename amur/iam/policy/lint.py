@@ -5,16 +5,18 @@ A finding is a hint for people: it says nothing about what is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from amur.iam.policy import conflicts, coverage, values, vocabulary
 from amur.iam.policy.contextkeys import Key, find
+from amur.iam.policy.coverage import Reach
 from amur.iam.policy.operators import FOR_ALL
-from amur.iam.policy.patterns import VARIABLE, tokens
+from amur.iam.policy.patterns import VARIABLE
 from amur.iam.policy.problems import plain
 from amur.iam.policy.statements import EVERYBODY, Kind, Policy, Statement
 from amur.iam.policy.vocabulary import Action
+from amur.iam.policy.work import ADDRESS_UNITS, TooMuch, Work
 
 TOO_WIDE = "too-wide"
 NEVER_MATCHES = "never-matches"
@@ -25,9 +27,12 @@ DUPLICATE = "duplicate"
 PUBLIC = "public"
 FORGEABLE = "forgeable"
 ABSENT = "true-when-absent"
+NOT_CHECKED = "not-checked"
 
 CODES = (TOO_WIDE, NEVER_MATCHES, IMPOSSIBLE_ADDRESS, EXPIRED, SHADOWED, DUPLICATE, PUBLIC,
-         FORGEABLE, ABSENT)  # fmt: skip
+         FORGEABLE, ABSENT, NOT_CHECKED)  # fmt: skip
+
+FINDINGS_MAX = 100  # told at once: nobody reads more
 
 
 class Finding(NamedTuple):
@@ -51,21 +56,34 @@ def lint(
     attached_to: Sequence[str] = (),
     beside: Sequence[tuple[str, Policy]] = (),
 ) -> list[Finding]:
-    """Findings in the order of statements. `now_s` are epoch seconds.
+    """Findings in the order of statements, up to FINDINGS_MAX. `now_s` are epoch seconds. What
+    would take too long is not looked at, which is a finding, too.
 
     `attached_to` are the ids of the keys that hold the policy: said of one that has expired.
     `beside` are (name, policy) of what the same keys hold: their denials shadow, too.
     """
     found: list[Finding] = []
-    for statement in policy.statements:
-        for check in _CHECKS:
-            found.extend(check(statement))
-        found.extend(_expired(statement, now_s, attached_to))
-        found.extend(_shadowed(statement, policy, beside))
-        found.extend(_duplicate(statement, policy))
+    work = Work()
+    reaches = [Reach(each) for each in policy.statements]
+    denials = [each for each in reaches if each.statement.is_deny]
+    others = [each for _, other in beside for each in other.statements if each.is_deny]
+    shadows = coverage.Shadows(denials + [Reach(each) for each in others], work)
+    said: dict[object, Statement] = {}
+    for reach in reaches:
+        statement = reach.statement
+        try:
+            for check in _CHECKS:
+                found.extend(check(reach, work))
+            found.extend(_expired(statement, now_s, attached_to))
+            found.extend(_shadowed(reach, shadows))
+        except TooMuch:
+            return [*found[: FINDINGS_MAX - 1], _not_checked(statement)]
+        found.extend(_duplicate(statement, said))
         if policy.kind is Kind.BUCKET:
             found.extend(_public(statement))
-    return found
+        if len(found) >= FINDINGS_MAX:
+            break
+    return found[:FINDINGS_MAX]
 
 
 def _finding(code: str, statement: Statement, member: str, message: str, remedy: str) -> Finding:
@@ -75,7 +93,8 @@ def _finding(code: str, statement: Statement, member: str, message: str, remedy:
 # --- too wide ---
 
 
-def _too_wide(statement: Statement) -> Iterator[Finding]:
+def _too_wide(reach: Reach, _: Work) -> Iterator[Finding]:
+    statement = reach.statement
     if statement.is_deny:
         return
     if statement.is_not_action:
@@ -92,12 +111,11 @@ def _too_wide(statement: Statement) -> Iterator[Finding]:
         return
     if not any(coverage.is_everything(text) for text in statement.resources):
         return
-    meant = coverage.actions(statement)
     if "*" in statement.actions:
         message = "allows everything on everything"
-    elif all(each in meant for each in vocabulary.ACTIONS if each.name.startswith("s3:")):
+    elif not coverage.EVERY_S3 & ~reach.actions:
         message = "allows every s3: action on every bucket"
-    elif any(each.changes and each.level != vocabulary.SERVICE for each in meant):
+    elif reach.actions & coverage.CHANGES:
         message = "allows changes of every bucket"
     else:
         return
@@ -109,9 +127,10 @@ def _too_wide(statement: Statement) -> Iterator[Finding]:
 # --- never matches ---
 
 
-def _wrong_level(statement: Statement) -> Iterator[Finding]:
+def _wrong_level(reach: Reach, _: Work) -> Iterator[Finding]:
     """Bucket actions on objects' ARNs, and the other way; or nothing is left by a Not."""
-    if not coverage.actions(statement):
+    statement = reach.statement
+    if not reach.actions:
         yield _finding(
             NEVER_MATCHES, statement, "NotAction", "leaves no action", "name fewer actions"
         )
@@ -121,18 +140,17 @@ def _wrong_level(statement: Statement) -> Iterator[Finding]:
         )
     if statement.is_not_resource or statement.is_not_action:
         return
-    for text in statement.actions:
-        meant = vocabulary.matching(text)
-        if any(coverage.can_match(each, statement.resources) for each in meant):
+    for text, meant in zip(statement.actions, reach.meant, strict=True):
+        if meant & reach.asked:
             continue
         yield _finding(
             NEVER_MATCHES, statement, "Action",
-            f"{text} is asked of none of the statement's resources", _level_remedy(meant),
+            f"{text} is asked of none of the statement's resources",
+            _level_remedy(coverage.first(meant)),
         )  # fmt: skip
 
 
-def _level_remedy(meant: Iterable[Action]) -> str:
-    first = next(iter(meant))
+def _level_remedy(first: Action) -> str:
     if not first.name.startswith("s3:") or first.level == vocabulary.SERVICE:
         return 'add the resource "*"'
     if first.level == vocabulary.BUCKET:
@@ -140,7 +158,8 @@ def _level_remedy(meant: Iterable[Action]) -> str:
     return "add the bucket's objects: arn:aws:s3:::BUCKET/*"
 
 
-def _no_such_bucket(statement: Statement) -> Iterator[Finding]:
+def _no_such_bucket(reach: Reach, _: Work) -> Iterator[Finding]:
+    statement = reach.statement
     for text in statement.resources:
         if coverage.has_impossible_bucket(text):
             yield _finding(
@@ -150,18 +169,21 @@ def _no_such_bucket(statement: Statement) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _conflicting(statement: Statement) -> Iterator[Finding]:
-    for key, message in conflicts.contradictions(statement.conditions):
+def _conflicting(reach: Reach, work: Work) -> Iterator[Finding]:
+    statement = reach.statement
+    for key, message in conflicts.contradictions(statement.conditions, work):
         yield _finding(
             NEVER_MATCHES, statement, f"Condition.{key}", message, "correct one of the clauses"
         )
 
 
-def _addresses(statement: Statement) -> Iterator[Finding]:
+def _addresses(reach: Reach, work: Work) -> Iterator[Finding]:
+    statement = reach.statement
     for clause in statement.conditions:
         if clause.usage.operator.family != "IpAddress":
             continue
         for text in clause.values:
+            work.spend(ADDRESS_UNITS)
             what = conflicts.address_trouble(text)
             if what is not None:
                 yield _finding(
@@ -186,18 +208,11 @@ def _expired(statement: Statement, now_s: float, attached_to: Sequence[str]) -> 
 # --- other statements ---
 
 
-def _shadowed(
-    statement: Statement, policy: Policy, beside: Sequence[tuple[str, Policy]]
-) -> Iterator[Finding]:
+def _shadowed(reach: Reach, shadows: coverage.Shadows) -> Iterator[Finding]:
+    statement = reach.statement
     if statement.is_deny or statement.is_not_action or statement.is_not_resource:
         return
-    denials = [each for each in policy.statements if each.is_deny]
-    denials += [each for _, other in beside for each in other.statements if each.is_deny]
-    hidden = [
-        text
-        for text in statement.actions
-        if coverage.is_denied(vocabulary.matching(text), statement, denials)
-    ]
+    hidden = shadows.hidden(reach)
     if hidden:
         yield _finding(
             SHADOWED, statement, "Action",
@@ -206,13 +221,21 @@ def _shadowed(
         )  # fmt: skip
 
 
-def _duplicate(statement: Statement, policy: Policy) -> Iterator[Finding]:
-    for other in policy.statements[: policy.statements.index(statement)]:
-        if _meaning(other) == _meaning(statement):
-            yield _finding(
-                DUPLICATE, statement, "Action", f"says the same as {other.label}", "remove one"
-            )
-            return
+def _not_checked(statement: Statement) -> Finding:
+    return _finding(
+        NOT_CHECKED, statement, "Resource",
+        "this and the statements after it were not looked at, as that would take too long",
+        "name fewer resources and addresses, or write several policies",
+    )  # fmt: skip
+
+
+def _duplicate(statement: Statement, said: dict[object, Statement]) -> Iterator[Finding]:
+    """`said` are the statements before, by their meaning."""
+    other = said.setdefault(_meaning(statement), statement)
+    if other is not statement:
+        yield _finding(
+            DUPLICATE, statement, "Action", f"says the same as {other.label}", "remove one"
+        )
 
 
 def _meaning(statement: Statement) -> tuple[object, ...]:
@@ -239,8 +262,9 @@ def _public(statement: Statement) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _forgeable(statement: Statement) -> Iterator[Finding]:
+def _forgeable(reach: Reach, _: Work) -> Iterator[Finding]:
     """What the caller writes into the request proves nothing."""
+    statement = reach.statement
     if statement.is_deny:
         return
     for clause in statement.conditions:
@@ -249,18 +273,19 @@ def _forgeable(statement: Statement) -> Iterator[Finding]:
                 FORGEABLE, statement, f"Condition.{clause.usage.name}.{clause.key}",
                 "is whatever the caller writes", "don't rely on it: use aws:SourceIp, or a key",
             )  # fmt: skip
-    for text in statement.resources:
-        for part in tokens(text):
+    for resource in reach.resources:
+        for part in resource.parts:
             key: Key | None = find(part.text) if part.kind == VARIABLE else None
             if key is not None and key.is_callers:
                 yield _finding(
                     FORGEABLE, statement, "Resource",
-                    f"{key.name} in {text} is whatever the caller writes",
+                    f"{key.name} in {resource.text} is whatever the caller writes",
                     "use ${aws:username}",
                 )  # fmt: skip
 
 
-def _true_when_absent(statement: Statement) -> Iterator[Finding]:
+def _true_when_absent(reach: Reach, _: Work) -> Iterator[Finding]:
+    statement = reach.statement
     if statement.is_deny:
         return
     present = {
@@ -278,7 +303,7 @@ def _true_when_absent(statement: Statement) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-_CHECKS: tuple[Callable[[Statement], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Reach, Work], Iterator[Finding]], ...] = (
     _too_wide,
     _wrong_level,
     _no_such_bucket,

@@ -86,7 +86,8 @@ async def test_a_bucket_is_shared_with_a_foreign_key(api: Api) -> None:
     }  # fmt: skip
     access = await api.iam.find(friend.key_id)
     assert access is not None
-    assert dict(access.shares) == {"datasets": ("acme", "ReadOnly")}
+    bucket = await api.store.bucket("datasets")
+    assert dict(access.shares) == {"datasets": (bucket.id, "ReadOnly")}
     ours = await api.ask(api.acme, "ListBucketShares", Bucket="datasets")
     theirs = await api.ask(api.other, "ListBucketShares", AccessKeyId=friend.key_id)
     assert ours["Shares"] == theirs["Shares"] == [told["Share"]]

@@ -197,14 +197,18 @@ class Counting(str):
         self.count += 1
         return super().startswith(*args)  # type: ignore[call-overload,no-any-return]
 
+    def __getitem__(self, at: object) -> str:
+        self.count += 1
+        return super().__getitem__(at)  # type: ignore[call-overload,no-any-return]
+
 
 @pytest.mark.parametrize(
     ("pattern", "most"),
     [
         ("*a" * 16 + "b", 40),  # where backtracking would take 1000^16 steps
         ("*a*aa*aaa*aaaa*b*", 40),
-        ("*" + "a?" * 16 + "b*", 2 * 1000 * 20),
-        ("*?a*?aa*?aaa*c*", 3 * 1000 * 4),
+        ("*" + "a?" * 16 + "b*", 1010),
+        ("*?a*?aa*?aaa*c*", 1010),
     ],
 )
 def test_steps_are_bounded(pattern: str, most: int) -> None:
