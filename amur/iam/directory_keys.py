@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from asyncio import sleep
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -31,7 +32,8 @@ from amur.iam.names import (
     check_tags,
 )
 from amur.iam.policy_entries import parsed_arn, policy_of, the_policy
-from amur.iam.sealing import MasterKey
+from amur.iam.sealing import MasterKey, SealBroken
+from amur.meta.engine import prefix_end
 from amur.meta.records import EntryRecord
 from amur.objects.errors import NoSuchBucket
 from amur.objects.registry import Registry, Transaction
@@ -146,6 +148,21 @@ class Keys:
         rows = await self._registry.find(index, after=start, limit=limit + 1)
         keys = await self._with_use(rows[:limit])
         return keys, keys[-1].id if len(rows) > limit else ""
+
+    async def sealed_elsewhere(self) -> tuple[int, int]:
+        """How many keys have a secret that this master key does not open, of how many."""
+        start, end, lost, count = paths.key(""), prefix_end(paths.key("")), 0, 0
+        while rows := await self._registry.scan(start, end, KEYS_PER_PAGE_MAX):
+            for path, record in rows:
+                key = key_of(path, record)
+                try:
+                    self._master.open(key.secret, key.id)
+                except SealBroken:
+                    lost += 1
+            count += len(rows)
+            start = rows[-1][0] + b"\0"
+            await sleep(0)  # requests are served between
+        return lost, count
 
     async def _with_use(self, rows: Sequence[tuple[bytes, EntryRecord]]) -> list[AccessKey]:
         regions = self._registry.core.topology.names

@@ -112,7 +112,7 @@ class Members:
             if len(there) >= MEMBERS_MAX:
                 raise IamError("LimitExceeded", f"There are at most {MEMBERS_MAX} members.")
             for each in list(there)[:1]:
-                transaction.touch(each)  # who adds one at the same time has read it: one waits
+                transaction.touch(each)  # of two who add one, one has to look again
             if await transaction.find(named, 1):
                 raise IamError("EntityAlreadyExists", f"{email} is a member already.")
             transaction.alone(named)
@@ -309,13 +309,15 @@ async def _the_team(
 
 
 async def _members(transaction: Transaction, organization: str) -> dict[bytes, EntryRecord]:
-    """By path, in order."""
-    found = {}
-    for path in await transaction.find(paths.members_of(organization)):
-        record = await transaction.get(path)
-        if record is not None:
-            found[path] = record
-    return found
+    """By path, in order. Each was read before it was last looked who there is, so whoever is added
+    after that, touching one of them, is not overlooked."""
+    index = paths.members_of(organization)
+    there = await transaction.find(index)
+    while True:
+        found = {path: await transaction.get(path) for path in there}
+        before, there = there, await transaction.find(index)
+        if there == before:
+            return {path: record for path, record in found.items() if record is not None}
 
 
 async def _check_not_last_owner(

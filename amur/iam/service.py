@@ -192,6 +192,19 @@ class Iam:
         for key_id, service in noted.items():
             await self.directory.keys.note_use(key_id, service)
 
+    async def warn_of_lost_secrets(self) -> None:
+        """Say so when there are keys that can't be used as the master key is not the one of old."""
+        try:
+            lost, count = await self.directory.keys.sealed_elsewhere()
+        except StoreError as error:
+            log.warning("access keys could not be read", error=str(error))
+            return
+        if lost:
+            log.error(
+                f"{lost} of {count} access keys can't be used: their secrets are sealed under "
+                "another master key. Put the old one beside the new one, or rotate their secrets."
+            )
+
     async def run(self) -> None:
         """Write what is gathered, for ever. What can't be written is forgotten: the disk is full,
         or there is worse."""

@@ -18,7 +18,7 @@ def merged(mine: EntryRecord | None, theirs: EntryRecord) -> EntryRecord:
         return mine if gone == mine.gone else EntryRecord(gone=gone)
     values, changed = dict(mine.values), dict(mine.changed)
     for name, at in theirs.changed.items():
-        if at > changed.get(name, 0):
+        if at > changed.get(name, 0) and name in theirs.values:
             changed[name] = at
             values[name] = theirs.values[name]
     index = [*mine.index, *(each for each in theirs.index if each not in mine.index)]

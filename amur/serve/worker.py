@@ -28,6 +28,7 @@ from amur.workers.accesses import keep_counts
 GC_THRESHOLDS = (20_000, 20, 20)
 """A page of a listing is thousands of objects, and a request leaves no cycles: look for them
 seldom. Python's own 700 looks nine times for each page, an eighth of its time."""
+FIRST_SLOT = "worker-0"
 FAILED_CODE = 3  # exit code of a worker whose storage failed
 _FAILURE_CHECK_SECONDS = 0.2
 _RENEWAL_CHECK_SECONDS = 10.0
@@ -67,6 +68,8 @@ async def _serve(settings: Settings, layout: Layout, key: Secrets, slot: str) ->
         asyncio.create_task(stop_when_failed(opened)),
         asyncio.create_task(made.iam.run()),
     ]
+    if slot == FIRST_SLOT:  # once for all workers
+        watches.append(asyncio.create_task(made.iam.warn_of_lost_secrets()))
     if opened.core.is_cluster:
         watches.append(asyncio.create_task(keep_counts(opened.core)))
     tls = None

@@ -259,6 +259,8 @@ async def test_another_master_key_opens_nothing(iam: Iam, store: Store) -> None:
     access = await found(service(store, master(1)), key.id)
     assert access.secrets_at(0) == ()
     assert "master key" in access.problem
+    assert await iam.directory.keys.sealed_elsewhere() == (0, 1)
+    assert await service(store, master(1)).directory.keys.sealed_elsewhere() == (1, 1)
     both = service(store, MasterKey([bytes([1]) * 32, bytes(32)]))
     assert (await found(both, key.id)).secrets_at(0) == (await found(iam, key.id)).secrets_at(0)
 

@@ -79,6 +79,11 @@ def test_what_says_nothing_new_is_told_by_identity() -> None:
     assert merged(mine, EntryRecord(values={"a": 2}, changed={"a": 6})) is not mine
 
 
+def test_a_change_without_its_value_is_not_taken() -> None:
+    mine = EntryRecord(values={"a": 1}, changed={"a": 5})
+    assert merged(mine, EntryRecord(values={}, changed={"a": 9, "b": 9})) is mine
+
+
 def test_latest() -> None:
     assert latest(EntryRecord(changed={"a": 3, "b": 9})) == 9
     assert latest(EntryRecord(gone=4)) == 4

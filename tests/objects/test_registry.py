@@ -210,12 +210,12 @@ async def test_what_is_touched_holds_entries_together(registry: Registry, first:
         if await transaction.get(b"p") is None:
             raise ValueError("gone")
         transaction.touch(b"p")
-        await transaction.create(b"a", {"x": 1}, [b"of p"])
+        await transaction.create(b"a", {"x": 1}, [b"hangs on p"])
         await turns["adding"].wait()
 
     async def remove(transaction: Transaction) -> None:
         assert await transaction.get(b"p") is not None
-        if await transaction.find(b"of p"):
+        if await transaction.find(b"hangs on p"):
             raise ValueError("used")
         transaction.remove(b"p")
         await turns["removing"].wait()

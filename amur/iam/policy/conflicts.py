@@ -50,7 +50,7 @@ def contradictions(clauses: Sequence[ConditionClause], work: Work) -> Iterator[t
     """(key, what is wrong) of keys whose clauses can't all hold. Raises TooMuch."""
     for key in dict.fromkeys(clause.key for clause in clauses):
         own = [clause for clause in clauses if clause.key == key]
-        if _is_empty([window for each in own if (window := _window(each)) is not None]):
+        if any(_is_empty(_windows(own, family)) for family in _PARSE):
             yield key, "begins after it has ended: no value fits all clauses"
         elif _must_be_absent(own) and any(map(_needs_value, own)):
             yield key, "must be absent and have a value"
@@ -58,6 +58,12 @@ def contradictions(clauses: Sequence[ConditionClause], work: Work) -> Iterator[t
             yield key, "every address that is named is excluded again"
         elif _is_true_and_false(own):
             yield key, "must be true and false"
+
+
+def _windows(clauses: Sequence[ConditionClause], family: str) -> list[_Window]:
+    """Those of one family: a time is a number of seconds to the other one."""
+    own = [each for each in clauses if each.usage.operator.family == family]
+    return [window for each in own if (window := _window(each)) is not None]
 
 
 def _is_empty(windows: Sequence[_Window]) -> bool:

@@ -6,7 +6,7 @@ WORK_MAX = 10_000
 """Units of about a microsecond or two: pairs of resources that are compared. A document for people
 has some hundreds; the worst of 20 KB could ask for 300,000."""
 ADDRESS_UNITS = 8  # to read one
-CHARS_PER_UNIT = 256  # of resources that are compared, beyond the first unit
+CHARS_PER_UNIT = 128  # of resources that are compared, beyond the first unit
 
 
 class TooMuch(Exception):

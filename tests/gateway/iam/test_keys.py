@@ -299,3 +299,41 @@ async def test_the_account_is_summed_up(api: Api) -> None:
     found = (await api.aws(api.acme, "GetAccountSummary"))["SummaryMap"]
     assert (found["Users"], found["Policies"], found["Groups"]) == (1, 1, 0)
     assert found["VersionsPerPolicyQuota"] == 5
+
+
+async def test_rows_tell_the_policies_of_each_key(api: Api) -> None:
+    one, two = await api.policy("one"), await api.policy("two")
+    both = await api.key("both", policies=[two, one])
+    none = await api.key("none")
+    told = await api.ask(api.acme, "ListAccessKeys", Detailed="")
+    shown = {row["access_key_id"]: row["policies"] for row in told["Keys"]}
+    assert shown == {both.key_id: ["one", "two"], none.key_id: []}
+    (own,) = (await api.ask(api.acme, "ListAccessKeys", Detailed="", KeyId=api.acme.key_id))["Keys"]
+    assert own["policies"] == []
+
+
+async def test_rows_tell_no_policies_to_who_may_not_list_them(api: Api) -> None:
+    """Who may list keys may not have to know what they may."""
+    held = await api.policy("held")
+    seen, hidden = await api.key("seen", policies=[held]), await api.key("hidden", policies=[held])
+    users = "arn:aws:iam::acme:user"
+    statements = [
+        {"Effect": "Allow", "Action": "iam:ListAccessKeys", "Resource": "*"},
+        {"Effect": "Allow", "Action": "iam:ListAttachedUserPolicies", "Resource": f"{users}/*"},
+        {
+            "Effect": "Deny", "Action": "iam:ListAttachedUserPolicies",
+            "Resource": f"{users}/{hidden.key_id}",
+        },
+    ]  # fmt: skip
+    text = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    lists = json.dumps({"Version": "2012-10-17", "Statement": statements[:1]})
+    reader = await api.key("reader", policies=[await api.policy("reads", text)])
+    lister = await api.key("lister", policies=[await api.policy("lists", lists)])
+    told = await api.ask(reader, "ListAccessKeys", Detailed="")
+    shown = {row["access_key_id"]: row.get("policies") for row in told["Keys"]}
+    assert shown[seen.key_id] == ["held"]
+    assert shown[hidden.key_id] is None
+    told = await api.ask(lister, "ListAccessKeys", Detailed="")
+    shown = {row["access_key_id"]: row.get("policies") for row in told["Keys"]}
+    assert shown.pop(lister.key_id) == ["lists"]  # its own
+    assert set(shown.values()) == {None}

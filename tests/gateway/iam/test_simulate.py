@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from amur.gateway.iam.simulate import SIMULATIONS_MAX
+from amur.gateway.iam.simulate import POLICY_LEFT_OUT, SIMULATIONS_MAX
 from amur.iam.model import Actor, RoleGrant
+from amur.meta.records import BucketRecord
 from tests.support.iam_talk import ADMIN_ROLE, READER, Api, ApiError, Caller, names
 
 KEY = "arn:aws:s3:::data/in/a"
@@ -105,6 +106,38 @@ async def test_roles_shares_and_the_buckets_policy_take_part(api: Api) -> None:
     await api.iam.directory.keys.share(Actor("other", "x"), "theirs", editor.key_id, "ReadWrite")
     shared = await explained(api, editor, "s3:PutObject", "arn:aws:s3:::theirs/a")
     assert (shared["EvalDecision"], shared["By"]) == ("allowed", "shared as ReadWrite")
+
+
+async def test_a_buckets_policy_takes_part_for_who_may_get_it(api: Api) -> None:
+    """The others are told that it was left out, whether there is one or not."""
+    denies = statement("Deny", "s3:GetObject", "arn:aws:s3:::data/*") | {"Principal": "*"}
+    policy = document(denies | {"Sid": "Secret"})
+    await api.store.create_bucket(
+        BucketRecord(name="data", owner="acme", policy=policy, acl="public-read", public_list=True)
+    )
+    await api.store.create_bucket("bare", owner="acme")
+    reader = await api.key("reader", roles=[RoleGrant("*", "ReadOnly")])
+    gets = document(statement("Allow", "s3:GetBucketPolicy", "arn:aws:s3:::data"))
+    getter = await api.key("getter", policies=[await api.policy("gets", gets)])
+    admin = await api.key("admin", roles=[ADMIN_ROLE])
+    asked = INPUT | ONE
+    for caller, is_told in (
+        (reader, False), (getter, True), (admin, True), (api.acme, True), (api.root, True),
+        (await api.session(admin), True), (await api.session(admin, READER), False),
+    ):  # fmt: skip
+        more = {"OrganizationId": "acme"} if caller == api.root else {}
+        for bucket in ("data", "bare"):
+            told = await api.ask(
+                caller, CUSTOM, **asked, **more,
+                **{"ResourceArns.member.1": f"arn:aws:s3:::{bucket}/x"},
+            )  # fmt: skip
+            (found,) = told["SimulateCustomPolicyResult"]["EvaluationResults"]
+            is_denied = is_told and bucket == "data"
+            assert found["EvalDecision"] == ("explicitDeny" if is_denied else "allowed")
+            assert ("Secret" in json.dumps(found)) is is_denied
+            may_get = is_told and (bucket == "data" or caller is not getter)
+            assert (POLICY_LEFT_OUT in found["Explanation"]) is not may_get
+    assert "Denied" not in [decision for _, decision in await api.events()]
 
 
 async def test_more_documents_are_as_if_they_were_attached(api: Api) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from amur.iam.policy import conflicts, values
 from amur.iam.policy.document import Kind
-from amur.iam.policy.lint import CODES, Finding, lint
+from amur.iam.policy.lint import CODES, FINDINGS_MAX, Finding, lint
+from amur.iam.policy.patterns import Glob
+from amur.iam.policy.work import WORK_MAX
 from tests.iam.policy.support import BUCKET, read, statement
 
 NOW_S = 1_751_328_000  # 2025-07-01T00:00:00Z
@@ -81,6 +84,8 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     (one(Effect="Deny", Condition=when(DateLessThan="2025-06-01")), ["expired"]),
     (one(Condition={"NumericLessThan": {"s3:signatureAge": 5},
                     "NumericGreaterThan": {"s3:signatureAge": 5}}), ["never-matches"]),
+    (one(Condition={"DateGreaterThan": {"aws:EpochTime": "2025-08-01"},
+                    "NumericLessThan": {"aws:EpochTime": 1_900_000_000}}), []),
     (one(Condition={"Null": {"aws:userid": "true"}, "StringLike": {"aws:userid": "a"}}),
      ["never-matches"]),
     (one(Condition={"Null": {"aws:userid": "true"}, "StringNotLike": {"aws:userid": "a"}}), []),
@@ -204,3 +209,90 @@ def test_a_deny_for_some_shadows_only_theirs() -> None:
         allow = one(Principal={"AWS": principal})
         codes = [each.code for each in found(allow, deny, kind=Kind.BUCKET)]
         assert ("shadowed" in codes) is expected
+
+
+# --- how much it does ---
+
+
+def resources(name: str, count: int) -> list[str]:
+    return [f"{BUCKET}/{name}{number:x}*" for number in range(count)]
+
+
+HOSTILE: list[list[dict[str, Any]]] = [
+    # every resource against every other one: 150,000 pairs
+    [one(Action=["s3:GetObject", "s3:PutObject"], Resource=resources("a", 370)),
+     one(**DENY, Action="s3:Get*", Resource=[*resources("z", 399), OBJECTS])],
+    [one(Action="s3:*", Resource=resources("a", 300)),
+     *(one(**DENY, Action="s3:Get*", Resource=resources("z", 20)) for _ in range(8)),
+     one(**DENY, Action="s3:*", Resource=f"{BUCKET}*")],
+    # patterns that take long to compare
+    [one(Action="s3:*", Resource=[f"{BUCKET}/{'a' * 100}{n}" for n in range(90)]),
+     one(**DENY, Resource=[f"{BUCKET}/{'*a' * 12}*b{n}*" for n in range(120)]),
+     one(**DENY, Action="s3:*", Resource=f"{BUCKET}*")],
+    # addresses
+    [one(Condition={"IpAddress": {"aws:SourceIp": [f"::{n:x}:{m:x}" for m in range(400)]}})
+     for n in range(4)],
+    [one(Condition={"IpAddress": {"aws:SourceIp": (own := [f"1.1.{n}.1" for n in range(250)])},
+                    "NotIpAddress": {"aws:SourceIp": [*own, *(f"1.2.{n}.1" for n in range(150))]}})
+     for _ in range(2)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bodies", HOSTILE, ids=range(len(HOSTILE)))
+def test_work_is_bounded(bodies: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not looked at is said once, and at the end."""
+    done = 0
+    matches, network, interface = Glob.matches, values.network, conflicts.ip_interface
+
+    def counted(real: Any) -> Any:
+        def count(*args: Any) -> Any:
+            nonlocal done
+            done += 1
+            return real(*args)
+
+        return count
+
+    policy = read(*(each | {"Principal": "*"} for each in bodies), kind=Kind.BUCKET)
+    monkeypatch.setattr(Glob, "matches", counted(matches))
+    monkeypatch.setattr(values, "network", counted(network))
+    monkeypatch.setattr(conflicts, "ip_interface", counted(interface))
+    codes = [each.code for each in lint(policy, now_s=NOW_S)]
+    assert done <= WORK_MAX + 5_000  # and what each action and resource needs for itself
+    assert codes.count("not-checked") == 1
+    assert codes[-1] == "not-checked"
+
+
+def test_what_is_short_enough_is_looked_at() -> None:
+    allow = one(Action="s3:*", Resource=resources("a", 90))
+    deny = one(**DENY, Action="s3:*", Resource=[*resources("z", 90), f"{BUCKET}*"])
+    codes = [each.code for each in found(allow, deny)]
+    assert codes == ["shadowed"]
+
+
+def test_findings_are_told_up_to_a_number() -> None:
+    addresses = [f"10.0.{number}.1/16" for number in range(FINDINGS_MAX + 50)]
+    codes = [each.code for each in found(one(Condition={"IpAddress": {"aws:SourceIp": addresses}}))]
+    assert codes == ["impossible-address"] * FINDINGS_MAX
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "expected"),
+    [
+        (["10.1.0.0/16"], ["10.0.0.0/9", "10.128.0.0/9"], True),
+        (["10.0.0.0/8"], ["10.0.0.0/9", "10.128.0.0/9"], True),  # the two together
+        (["10.0.0.0/8"], ["10.0.0.0/9", "10.192.0.0/10"], False),
+        (["10.1.2.3", "::1"], ["10.0.0.0/8", "::/64"], True),
+        (["10.1.2.3", "::1"], ["10.0.0.0/8"], False),
+        (["::a01:203"], ["10.1.2.3"], False),
+        (["::ffff:10.1.2.3"], ["10.0.0.0/8"], True),
+        (["255.255.255.254"], ["255.255.255.254/31"], True),
+        (["1.1.1.1"], ["1.1.1.2", "1.1.1.0"], False),
+        (["ffff::"], ["ffff::/16", "0.0.0.0/0"], True),
+    ],
+)
+def test_addresses_that_are_excluded_again(
+    inside: list[str], outside: list[str], expected: bool
+) -> None:
+    sources = {"IpAddress": {"aws:SourceIp": inside}, "NotIpAddress": {"aws:SourceIp": outside}}
+    codes = [each.code for each in found(one(Condition=sources))]
+    assert ("never-matches" in codes) is expected
