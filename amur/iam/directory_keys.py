@@ -308,7 +308,10 @@ class Keys:
 
     async def policy_names(self, key_ids: Sequence[str]) -> dict[str, list[str]]:
         """Of the policies that are attached to each of some keys, in order; by key."""
-        ids = {key_id: await attached_ids(self._registry, key_id) for key_id in key_ids}
+        ids: dict[str, list[str]] = {}
+        for key_id in key_ids:
+            ids[key_id] = await attached_ids(self._registry, key_id)
+            await sleep(0)  # requests are served between
         policies = await self._policies(sorted({each for found in ids.values() for each in found}))
         names = {policy.id: policy.name for policy in policies}
         return {

@@ -118,10 +118,9 @@ class Transaction:
 
     def touch(self, path: bytes) -> None:
         """Of two commits that have read this living entry, one fails if the other touched it. It
-        stays as it is, and no peer is told. For what hangs on more than one entry: who attaches a
-        policy touches it, so that nobody deletes it who has not seen that, if he reads the policy
-        first and looks then for what is attached. Nothing but touched is nothing changed: there is
-        no commit."""
+        stays as it is, and no peer is told. For what hangs on more than one entry: whoever attaches
+        a policy touches it, and whoever deletes it reads it first and looks for attachments then,
+        so none is overlooked. Nothing but touched is nothing changed: there is no commit."""
         assert not self._records[path].gone, "an entry that is gone holds nothing together"
         self._touched[path] = None
 
