@@ -152,17 +152,17 @@ async def test_the_permit_is_asked_for_every_key(store: Store, bucket: str) -> N
     class Forbidden(Exception):
         pass
 
-    asked: list[str | None] = []
+    asked: list[tuple[str, str | None]] = []
 
-    def permit(record: ObjectRecord | None) -> None:
-        asked.append(record.owner if record is not None else None)
+    def permit(key: str, record: ObjectRecord | None) -> None:
+        asked.append((key, record.owner if record is not None else None))
         if record is None or record.owner != "bob":
             raise Forbidden
 
     for key, owner in (("a", "alice"), ("b", "bob")):
         await store.put(bucket, key, b"x", Attributes(owner=owner))
     entries = (await store.bundle(bucket, ["a", "b", "c"], permit=permit)).entries
-    assert asked == ["alice", "bob", None]
+    assert asked == [("a", "alice"), ("b", "bob"), ("c", None)]
     assert [isinstance(entry, Member) for entry in entries] == [False, True, False]
     for entry in (entries[0], entries[2]):
         assert isinstance(entry, Refused)

@@ -140,7 +140,7 @@ async def test_permit_comes_before_anything_is_told(store: Store, versioned: str
 
     seen: list[ObjectRecord | None] = []
 
-    def deny(record: ObjectRecord | None) -> None:
+    def deny(_key: str, record: ObjectRecord | None) -> None:
         seen.append(record)
         raise Denied
 
