@@ -57,8 +57,8 @@ class Endpoint:
     """One operation of S3. `action` is the IAM action, `need` the right that ACLs can give."""
 
     __slots__ = (
-        "action", "handler", "headers", "level", "method", "modes", "name", "need", "services",
-        "sub",
+        "action", "handler", "headers", "is_iam", "level", "method", "modes", "name", "need",
+        "services", "sub",
     )  # fmt: skip
 
     def __init__(
@@ -90,11 +90,8 @@ class Endpoint:
         self.modes = modes
         self.headers = frozenset(headers.split())
         self.services = services
-
-    @property
-    def is_iam(self) -> bool:
+        self.is_iam = services is IAM_SERVICES
         """Its handler authorises, and its failures are told by `gateway/iam/failures.py`."""
-        return self.services is IAM_SERVICES
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"

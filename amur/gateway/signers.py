@@ -59,7 +59,7 @@ class Signers:
         self._second = 0
         self._failures: dict[tuple[str, str], int] = {}  # of this second, by key and address
         self._proven: dict[tuple[str, str], int] = {}  # by key and address: when, epoch seconds
-        self._seen: set[tuple[str, str]] = set()  # key and connection, already in `_proven`
+        self._seen: set[tuple[str, str]] = set()  # key and connection: noted
         self._forget_at = 0  # epoch seconds
 
     async def verify(
@@ -111,17 +111,14 @@ class Signers:
         if self._failures.get(name, 0) >= self._failures_max and name not in self._proven:
             raise S3Error("SlowDown", "Too many requests that can't be authenticated.")
 
-    def _prove(self, request: Request, key_id: str, now_s: int) -> None:
-        """Note that the key has signed well from there; once for a connection."""
-        seen = key_id, request.client
-        if seen in self._seen and now_s < self._forget_at:
-            return
+    def _prove(self, request: Request, seen: tuple[str, str], now_s: int) -> None:
+        """Note that the key has signed well from there."""
         if now_s >= self._forget_at or len(self._seen) >= PROVEN_KEPT_MAX:
             self._seen, self._forget_at = set(), now_s + PROVEN_SECONDS // 2
             self._proven = {n: at for n, at in self._proven.items() if at > now_s - PROVEN_SECONDS}
         self._seen.add(seen)
         if len(self._proven) < PROVEN_KEPT_MAX:
-            self._proven[key_id, _network(request.address)] = now_s
+            self._proven[seen[0], _network(request.address)] = now_s
 
     def failed(self, request: Request, signer: Signer, error: S3Error) -> None:
         """Count what was not verified, and note it for the audit."""
@@ -148,8 +145,10 @@ class Signers:
         if error is not None:
             self._note(request, signer, error)
             raise error
-        self._prove(request, signer.key_id, now_s)
-        self.iam.used(access, service, now_s)
+        seen = signer.key_id, request.client
+        if seen not in self._seen or now_s >= self._forget_at:  # once for a connection
+            self._prove(request, seen, now_s)
+            self.iam.used(access, service, now_s)
 
     def _note(self, request: Request, signer: Signer, error: S3Error) -> None:
         organization = signer.access.principal.owner if signer.access is not None else ""

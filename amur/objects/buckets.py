@@ -84,7 +84,7 @@ def _log(core: Core, name: str) -> list[bytes]:
 
 async def read_bucket(core: Core, name: str) -> BucketRecord:
     with translation:
-        return (await core.bucket(name))[0]
+        return core.bucket_of(name, await core.engine.get(bucket_key(name)))
 
 
 async def update_bucket(
