@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from amur.iam.sealing import MasterKey
 from amur.iam.service import Iam, TokenRefused
 from amur.meta.memory import MemoryEngine
 from amur.objects.store import Store
+from tests.support.managed import allow, deny, document
 
 ROOT = ("tid_root", "tsec_root_secret")
 ACME = Actor("acme", "AKIAACME", "192.0.2.7", "r1")
@@ -64,18 +63,6 @@ def iam(store: Store) -> Iam:
 def other(store: Store) -> Iam:
     """Another worker of the same region."""
     return service(store)
-
-
-def document(*statements: dict[str, Any]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-def allow(actions: Sequence[str] | str, resources: Sequence[str] | str, **more: Any) -> Any:
-    return {"Effect": "Allow", "Action": actions, "Resource": resources, **more}
-
-
-def deny(actions: Sequence[str] | str, resources: Sequence[str] | str, **more: Any) -> Any:
-    return {"Effect": "Deny", "Action": actions, "Resource": resources, **more}
 
 
 async def verdict(
