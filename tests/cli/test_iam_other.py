@@ -95,7 +95,10 @@ def test_organizations_are_apart(cli: Any, organization: str, name: str) -> None
     key = made(cli, name, "--admin", "--organization", organization)
     own = items(cli, "access-keys", "list", *by(key))
     assert [each["organization"] for each in own] == [organization]
-    assert own == items(cli, "access-keys", "list", "--organization", organization)
+    by_root = items(cli, "access-keys", "list", "--organization", organization)
+    for each in (*own, *by_root):
+        each.pop("last_used")  # that was noted a moment ago, or a moment later
+    assert own == by_root
     assert name not in [each["name"] for each in items(cli, "access-keys", "list")]
     create = ("iam", "policies", "create", name, "--document", json.dumps(READ))
     assert f":{organization}:policy/" in cli(*create, *by(key)).stdout
