@@ -13,7 +13,7 @@ from contextlib import suppress
 from amur.gateway.context import Context
 from amur.gateway.copysource import parse_copy_source
 from amur.gateway.errors import S3Error
-from amur.gateway.policy_context import NeedsDocument, NeedsRecord
+from amur.gateway.policy_context import TOLD_BY_DOCUMENT, NeedsDocument, NeedsRecord
 from amur.gateway.rights import ARN, Rights, is_unrestricted
 from amur.iam.acl import Need
 from amur.iam.deciding import may_have_acl, verdict_elsewhere
@@ -63,9 +63,11 @@ async def authorize(ctx: Context) -> None:
     elif endpoint.name in _OF_MANY_KEYS:
         if not rights.hangs_on_key:
             rights.check(endpoint.action, _ANY_KEY, endpoint.need)
-    elif "form" not in endpoint.modes:
+    elif endpoint.name in TOLD_BY_DOCUMENT:
         with suppress(NeedsDocument):  # the handler reads it, and asks again then
             await _check(ctx, rights, endpoint.action, request.key, endpoint.need)
+    elif "form" not in endpoint.modes:
+        await _check(ctx, rights, endpoint.action, request.key, endpoint.need)
     if request.has_tigris or endpoint.method in _WITH_MORE:
         await _authorize_headers(ctx, rights)
 
@@ -217,7 +219,8 @@ async def authorize_tags_of_copy(
         )
     if found.tags and ctx.rights is not None:
         conditions = ctx.conditions_of()
-        conditions.headers, conditions.tags = ctx.request.headers, found.tags
+        conditions.headers, conditions.is_copy = ctx.conditions.headers, True
+        conditions.tags = found.tags
         writing = ctx.rights.about(conditions)
         for action in (ctx.endpoint.action, "s3:PutObjectTagging"):
             await _check(ctx, writing, action, ctx.request.key, ctx.endpoint.need)

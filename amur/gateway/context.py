@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from amur.gateway.policy_context import RequestContext, tags_of_header
+from amur.gateway.policy_context import (
+    COPIES,
+    TOLD_BY_DOCUMENT,
+    RequestContext,
+    tags_of_header,
+)
 from amur.iam.acl import Need
 from amur.iam.denials import Refused
 from amur.iam.principal import ANONYMOUS
@@ -57,22 +62,22 @@ class Context:
     def _own_conditions(self) -> RequestContext:
         request, endpoint = self.request, self.endpoint
         made = self.conditions_of()
-        made.tags = None
-        params = request.params
+        params, headers, name = request.params, request.headers, endpoint.name
         made.is_read = not request.key
-        if endpoint.need is Need.LIST:
+        if endpoint.need is Need.LIST and name != "HeadBucket":
             made.listing = {**params, "max-keys": params.get("max-keys") or "1000"}
         if request.key and params:
             made.version_id = params.get("versionId", "")
-        if "acl" in params and request.method == "PUT" and "x-amz-acl" not in request.headers:
-            made.acl = None  # it stands in the document
-        if endpoint.name == "CreateBucket":
-            made.location = None  # it stands in the document
-        elif "x-amz-copy-source" in request.headers:
-            is_replaced = request.headers.get("x-amz-tagging-directive") == "REPLACE"
-            made.tags = tags_of_header(request.headers) if is_replaced else {}
-        elif "tagging" not in params:  # else they stand in the document
-            made.tags = tags_of_header(request.headers)
+        made.is_copy = name in COPIES
+        if name in TOLD_BY_DOCUMENT:
+            made.await_document(name)
+        elif name == "CopyObject":
+            if headers.get("x-tigris-rename", "").lower() == "true":  # the others are passed over
+                made.headers = {"x-amz-copy-source": headers["x-amz-copy-source"]}
+            elif headers.get("x-amz-tagging-directive") == "REPLACE":
+                made.tags = tags_of_header(headers)
+        elif endpoint.action == "s3:PutObject":
+            made.tags = tags_of_header(headers)
         return made
 
     def conditions_of(self, *, version_id: str = "") -> RequestContext:

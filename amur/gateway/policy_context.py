@@ -22,6 +22,15 @@ _PRINCIPAL_TAG = "aws:principaltag/"
 
 Values = tuple[str, ...]
 
+COPIES = frozenset({"CopyObject", "UploadPartCopy"})
+"""Endpoints to which headers of copies mean something."""
+
+TOLD_BY_DOCUMENT = {
+    "PutObjectTagging": "tags", "PutObjectAcl": "acl", "PutBucketAcl": "acl",
+    "CreateBucket": "location",
+}  # fmt: skip
+"""Endpoints whose body says what conditions ask for: their handlers ask again when it was read."""
+
 TLS_LEAST = "1.2"
 """What every TLS connection here has at the least: older versions are not spoken."""
 
@@ -37,13 +46,15 @@ class NeedsDocument(Exception):
 class RequestContext:
     """Of one request and one object that it is about.
 
-    `headers` and `tags` are those of what is stored: of a form its fields. `listing` are the
+    `headers` and `tags` are those of what is stored: of a form its fields. Of a copy those of
+    copies count, too (`is_copy`). `listing` are the
     parameters of a listing; other requests have none of them, whatever their URL says. A value that
     is None when it is asked for raises NeedsRecord or NeedsDocument.
     """
 
-    __slots__ = ("_access", "_request", "acl", "headers", "is_read", "listing", "location", "now_s",
-                 "record", "region", "signed_s", "tags", "version_id")  # fmt: skip
+    __slots__ = ("_access", "_request", "acl", "headers", "is_copy", "is_read", "listing",
+                 "location", "now_s", "record", "region", "signed_s", "tags",
+                 "version_id")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +71,7 @@ class RequestContext:
         self.signed_s = signed_s
         self.region = region
         self.headers: Mapping[str, str] = request.headers
+        self.is_copy = False
         self.tags: Mapping[str, str] | None = None
         self.listing: Mapping[str, str] = {}
         self.location: str | None = ""  # of a bucket that is made
@@ -67,6 +79,21 @@ class RequestContext:
         self.version_id = ""  # of the object; "" for the newest
         self.record: ObjectRecord | None = None
         self.is_read = False
+
+    def await_document(self, endpoint: str) -> None:
+        """What the body of a request to one of TOLD_BY_DOCUMENT will say is not known yet."""
+        what = TOLD_BY_DOCUMENT[endpoint]
+        if what == "tags":
+            self.tags = None
+        elif what == "location":
+            self.location = None
+        elif not self.headers.get("x-amz-acl"):  # else there may be no document
+            self.acl = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing waits for a document."""
+        return self.tags is not None and self.acl is not None
 
     def listing_of(self, prefix: str) -> RequestContext:
         """As if the caller listed that prefix."""
@@ -152,10 +179,14 @@ def _header(name: str) -> Callable[[RequestContext], str]:
 def _copy_source(context: RequestContext) -> str:
     """Decoded, as it is read. Raises S3Error for what is none."""
     given = context.headers.get("x-amz-copy-source")
-    if given is None:
+    if given is None or not context.is_copy:  # a form's field, say: nothing is copied
         return ""
     bucket, key, version_id = parse_copy_source(given)
     return f"{bucket}/{key}" + (f"?versionId={version_id}" if version_id else "")
+
+
+def _directive(context: RequestContext) -> str:
+    return context.headers.get("x-amz-metadata-directive", "") if context.is_copy else ""
 
 
 def _acl(context: RequestContext) -> str:
@@ -208,7 +239,7 @@ _KEYS: dict[str, Callable[[RequestContext], str]] = {
     "s3:x-amz-acl": _acl,
     "s3:x-amz-copy-source": _copy_source,
     "s3:x-amz-storage-class": _header("x-amz-storage-class"),
-    "s3:x-amz-metadata-directive": _header("x-amz-metadata-directive"),
+    "s3:x-amz-metadata-directive": _directive,
     "s3:x-amz-server-side-encryption": _header("x-amz-server-side-encryption"),
     **{f"s3:{name}": _header(name) for name in _REFUSED},
     "s3:versionid": lambda context: context.version_id,

@@ -96,8 +96,10 @@ class Rights:
             verdict = self._verdict(action, resource)
         except (NeedsRecord, NeedsDocument):
             return self.permit(action, need)
-        if verdict.is_allowed:
+        if verdict.is_allowed and self.context.is_complete:
             return None if verdict is ADMINISTRATOR else self._permit_found
+        if verdict.is_allowed:  # so far: asked again when the document was read
+            return self.permit(action, need)
         if not may_have_acl(self._access, verdict) or need in (Need.BUCKET_OWNER, Need.ACCOUNT):
             raise self._refused(action, resource, verdict)
         return self.permit(action, need)

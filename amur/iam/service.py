@@ -120,10 +120,10 @@ class Iam:
         parent = self._static.get(session.parent) or await self._key(session.parent)
         if parent is None:
             raise TokenRefused("The access key that the session was made from is gone.")
-        marks = [sessions.mark_of(each.secret) for each in parent.secrets]
-        if not any(compare_digest(session.mark, mark) for mark in marks):
-            raise TokenRefused("The access key that the session was made from has a new secret.")
-        return _narrowed(parent, session)
+        for secret in parent.secrets:
+            if compare_digest(session.mark, sessions.mark_of(secret.secret)):
+                return _narrowed(parent, session, secret.until_ns)
+        raise TokenRefused("The access key that the session was made from has a new secret.")
 
     def check_usable(self, access: Access, now_s: int) -> str:
         """Why a key whose signature holds is refused all the same; "" when it is not."""
@@ -220,7 +220,8 @@ class Iam:
                 log.exception("refusals were not recorded")
 
 
-def _narrowed(parent: Access, session: sessions.Session) -> Access:
+def _narrowed(parent: Access, session: sessions.Session, until_ns: int) -> Access:
+    """`until_ns`: when the secret ends that the session was made with; 0 is never."""
     principal = Principal(
         owner=parent.principal.owner,
         key_id=session.id,
@@ -237,7 +238,7 @@ def _narrowed(parent: Access, session: sessions.Session) -> Access:
             compiled = Compiled([(session.name or "session", parse(session.policy, Kind.SESSION))])
         except PolicyInvalid:  # of a newer Amur
             problem = "The session's policy can't be understood here."
-    ends = [each for each in (session.expires_ns, parent.expires_ns) if each]
+    ends = [each for each in (session.expires_ns, parent.expires_ns, until_ns) if each]
     return parent._replace(
         principal=principal,
         secrets=(SecretUntil(session.secret),),

@@ -136,7 +136,9 @@ async def _checksum(core: Core, found: Found, algorithm: str) -> Checksum:
     return Checksum(algorithm, base64_text(await stream_digest(algorithm, stream)))
 
 
-async def rename(core: Core, bucket: str, key: str, new_key: str) -> ObjectRecord:
+async def rename(
+    core: Core, bucket: str, key: str, new_key: str, permit: Permit | None = None
+) -> ObjectRecord:
     """See `Store.rename`. Where versions are kept the old key gets a delete marker, and its
     version shares the bytes with the new object; elsewhere the old key is simply gone."""
     raw, new_raw = key_bytes(key), key_bytes(new_key)
@@ -145,6 +147,8 @@ async def rename(core: Core, bucket: str, key: str, new_key: str) -> ObjectRecor
         here = await newest(core, bucket, raw)
         there = await newest(core, bucket, new_raw)
         source = here.object()
+        if permit is not None:
+            permit(key, source)
         if here.entry is None or source is None:
             raise NoSuchKey(Key=key)
         if there.object() is not None:

@@ -226,9 +226,11 @@ class Store:
         )
         return await self._secured(bucket, key, record)
 
-    async def rename(self, bucket: str, key: str, new_key: str) -> ObjectRecord:
+    async def rename(
+        self, bucket: str, key: str, new_key: str, *, permit: Permit | None = None
+    ) -> ObjectRecord:
         """O(1), atomic, never overwrites (KeyAlreadyExists)."""
-        record = await copying.rename(self.core, bucket, key, new_key)
+        record = await copying.rename(self.core, bucket, key, new_key, permit)
         return await self._secured(bucket, new_key, record)
 
     async def _secured(self, bucket: str, key: str, record: ObjectRecord) -> ObjectRecord:

@@ -92,9 +92,15 @@ async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Respon
         raise S3Error("InvalidRequest", "A rename stays in its bucket and has no version.")
     if source[1] == request.key:
         raise S3Error("KeyAlreadyExists")
-    if permit is not None:
-        await ctx.store.head(source[0], source[1], permit=permit)
-    record = await ctx.store.rename(request.bucket, source[1], request.key)
+    tags = await authorize_tags_of_copy(ctx, source, permit)
+
+    def look(key: str, record: ObjectRecord | None) -> None:
+        if permit is not None:
+            permit(key, record)
+        if record is not None and tags is not None and record.tags != tags:
+            raise S3Error("ConditionalRequestConflict")  # they were changed just now
+
+    record = await ctx.store.rename(request.bucket, source[1], request.key, permit=look)
     response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
     response.headers += written_version(record)
     return response
