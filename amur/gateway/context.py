@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from amur.gateway.policy_context import (
     COPIES,
+    STORES,
     TOLD_BY_DOCUMENT,
     RequestContext,
     tags_of_header,
@@ -68,6 +69,8 @@ class Context:
             made.listing = {**params, "max-keys": params.get("max-keys") or "1000"}
         if request.key and params:
             made.version_id = params.get("versionId", "")
+        if endpoint.action in STORES:
+            made.headers = headers
         made.is_copy = name in COPIES
         if name in TOLD_BY_DOCUMENT:
             made.await_document(name)

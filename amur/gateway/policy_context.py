@@ -22,6 +22,9 @@ _PRINCIPAL_TAG = "aws:principaltag/"
 
 Values = tuple[str, ...]
 
+STORES = frozenset({"s3:PutObject", "s3:PutObjectAcl", "s3:PutBucketAcl", "s3:CreateBucket"})
+"""Actions of endpoints to which headers that say something of what is stored mean something."""
+
 COPIES = frozenset({"CopyObject", "UploadPartCopy"})
 """Endpoints to which headers of copies mean something."""
 
@@ -46,8 +49,8 @@ class NeedsDocument(Exception):
 class RequestContext:
     """Of one request and one object that it is about.
 
-    `headers` and `tags` are those of what is stored: of a form its fields. Of a copy those of
-    copies count, too (`is_copy`). `listing` are the
+    `headers` and `tags` are those of what is stored, and none where nothing is; of a form its
+    fields; of a copy those that say how to copy count, too (`is_copy`). `listing` are the
     parameters of a listing; other requests have none of them, whatever their URL says. A value that
     is None when it is asked for raises NeedsRecord or NeedsDocument.
     """
@@ -70,7 +73,7 @@ class RequestContext:
         self.now_s = now_s
         self.signed_s = signed_s
         self.region = region
-        self.headers: Mapping[str, str] = request.headers
+        self.headers: Mapping[str, str] = {}
         self.is_copy = False
         self.tags: Mapping[str, str] | None = None
         self.listing: Mapping[str, str] = {}

@@ -182,6 +182,16 @@ async def test_what_is_no_copy_is_none_to_conditions(scene: Scene, name: str) ->
     assert (await scene.send(key, "PUT", "/data/own", b"", copy)).status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_header_means_nothing_where_nothing_is_stored(scene: Scene, method: str) -> None:
+    await scene.bucket("data")
+    await scene.put("data", "x")
+    key = await scene.key(allow("s3:*", StringEquals={"s3:x-amz-storage-class": "GLACIER"}))
+    sent = {"x-amz-storage-class": "GLACIER"}
+    assert (await scene.send(key, method, "/data/x", b"", sent)).status == 403
+    assert (await scene.send(key, "PUT", "/data/y", b"", sent)).status == 200
+
+
 async def test_the_parameter_of_a_listing_means_nothing_elsewhere(scene: Scene) -> None:
     await scene.bucket("data")
     key = await scene.key(allow("s3:ListBucket", StringEquals={"s3:prefix": "mine/"}))
