@@ -53,12 +53,11 @@ async def copy_object(ctx: Context) -> Response:
     found: list[ObjectRecord] = []
     tags = None if replaces_tags else await authorize_tags_of_copy(ctx, source, permit)
 
+    held = _with_tags(permit, tags)
+
     def look(key: str, record: ObjectRecord | None) -> None:
-        if permit is not None:
-            permit(key, record)
+        held(key, record)
         if record is not None:
-            if tags is not None and record.tags != tags:
-                raise S3Error("ConditionalRequestConflict")  # they were changed just now
             _check_size(record)
             found.append(record)
             if not replaces:
@@ -92,18 +91,23 @@ async def _rename(ctx: Context, source: Source, permit: Permit | None) -> Respon
         raise S3Error("InvalidRequest", "A rename stays in its bucket and has no version.")
     if source[1] == request.key:
         raise S3Error("KeyAlreadyExists")
-    tags = await authorize_tags_of_copy(ctx, source, permit)
+    held = _with_tags(permit, await authorize_tags_of_copy(ctx, source, permit))
+    record = await ctx.store.rename(request.bucket, source[1], request.key, permit=held)
+    response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
+    response.headers += written_version(record)
+    return response
 
-    def look(key: str, record: ObjectRecord | None) -> None:
+
+def _with_tags(permit: Permit | None, tags: dict[str, str] | None) -> Permit:
+    """`permit`, and the source has the tags that were authorised; None for any."""
+
+    def held(key: str, record: ObjectRecord | None) -> None:
         if permit is not None:
             permit(key, record)
         if record is not None and tags is not None and record.tags != tags:
             raise S3Error("ConditionalRequestConflict")  # they were changed just now
 
-    record = await ctx.store.rename(request.bucket, source[1], request.key, permit=look)
-    response = copy_result("CopyObjectResult", record.etag, record.modified_s(), record.checksums)
-    response.headers += written_version(record)
-    return response
+    return held
 
 
 def _replaces(headers: dict[str, str], name: str) -> bool:

@@ -296,7 +296,8 @@ def test_a_session_has_no_floating_marks() -> None:
     ],
 )
 def test_what_policies_of_keys_may_say(kind: Kind, members: dict[str, Any]) -> None:
-    parse(json.dumps(document(statement(**members))), kind)
+    policy = parse(json.dumps(document(statement(**members))), kind)
+    assert (policy.kind, len(policy.statements)) == (kind, 1)
 
 
 # --- buckets' policies ---
